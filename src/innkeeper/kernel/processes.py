@@ -1,0 +1,97 @@
+"""Processes: who reaps, who dies with whom, and signals by pidfd, which never hit a stranger."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from pathlib import Path
+
+from innkeeper.kernel import libc
+
+_SET_PDEATHSIG = 1
+_SET_DUMPABLE = 4
+_SET_NAME = 15
+_SET_CHILD_SUBREAPER = 36
+_SET_NO_NEW_PRIVS = 38
+
+
+def _prctl(option: int, value: int) -> None:
+    libc.call("prctl", option, value, 0, 0, 0)
+
+
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have the kernel send us `number` when our parent ends; a change of user id clears this."""
+    _prctl(_SET_PDEATHSIG, number)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends (child subreaper)."""
+    _prctl(_SET_CHILD_SUBREAPER, 1)
+
+
+def no_new_privileges() -> None:
+    _prctl(_SET_NO_NEW_PRIVS, 1)
+
+
+def set_name(name: str) -> None:
+    """The name that ps and top show, cut to 15 bytes."""
+    libc.call("prctl", _SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def become(uid: int, gid: int) -> None:
+    """Drop to a user and group for good, with no supplementary groups."""
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def limit_files(soft: int, hard: int | None = None) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard if hard is not None else soft))
+
+
+def raise_file_limit(wanted: int) -> int:
+    """Raise this process's limit of open files towards `wanted`; returns what it is then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for ceiling in (max(hard, wanted), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, ceiling), ceiling))
+        except (ValueError, OSError):
+            continue
+        break
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def signal_by_pidfd(pidfd: int, number: int) -> bool:
+    """Send a signal; False when the process is already gone."""
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def children_of(pid: int) -> list[int]:
+    """The direct children of all threads of `pid`, oldest first."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += map(int, task.read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def thread_count() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def describe_exit(status: int) -> str:
+    """A wait status in words: "exit status 1" or "signal 9 (SIGKILL)"."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"

@@ -1,0 +1,104 @@
+"""Loading the tenant's app inside its sandbox: find the callable, or say why it can't be found.
+
+uWSGI imports a module named MODULE; `Finder` makes that import load the tenant's app, so that the app is
+loaded inside a running uWSGI (where `import uwsgi` works) and a failure's traceback stays in our hands.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+import traceback
+from types import ModuleType
+from typing import Any, Callable, List, Optional, Sequence
+
+from innkeeper.worker.order import Order
+
+MODULE = "innkeeper_app"
+MAX_TRACEBACK = 16 * 1024
+
+
+class LoadError(Exception):
+    """The app's module loaded, but holds no app of the wanted name; the text is for its owner."""
+
+
+def search_path(order: Order, real: Callable[[str], str]) -> List[str]:
+    """The directories that the app's own modules are looked for in, before the runtime's."""
+    if order.directory:
+        return [real(order.directory)]
+    if order.entry.startswith("/"):
+        return [os.path.dirname(real(order.entry))]
+    return [real(f"/home/{order.tenant}")]
+
+
+def load(entry: str, name: Optional[str]) -> Any:
+    """The callable that `entry` ("/path.py" or "module") holds under `name` (default: application, app)."""
+    module = _load_file(entry) if entry.startswith("/") else importlib.import_module(entry)
+    for candidate in (name,) if name else ("application", "app"):
+        found: Any = module
+        for part in candidate.split("."):
+            found = getattr(found, part, None)
+        if callable(found):
+            return found
+        if found is not None:
+            raise LoadError(f"`{candidate}` in {entry} is a {type(found).__name__}, which can't be called")
+    wanted = f"`{name}`" if name else "`application` or `app`"
+    raise LoadError(f"{entry} has no {wanted}; it needs a WSGI callable of that name")
+
+
+def _load_file(path: str) -> ModuleType:
+    """Run a WSGI file afresh, never from cached bytecode: an edit within one second must show."""
+    with open(path, "rb") as file:
+        source = file.read()
+    module = ModuleType("wsgi_app")
+    module.__file__ = path
+    sys.modules["wsgi_app"] = module
+    exec(compile(source, path, "exec"), module.__dict__)
+    return module
+
+
+def watched_file(entry: str) -> Optional[str]:
+    """The file that its owner touches to have the app loaded anew."""
+    if entry.startswith("/"):
+        return entry
+    file = getattr(sys.modules.get(entry), "__file__", None)
+    return os.path.abspath(file) if file else None
+
+
+def explain(error: BaseException) -> str:
+    """The traceback as the owner should read it: from the app's own first line on."""
+    shown = error.__traceback__
+    while shown is not None and "/innkeeper/worker/" in shown.tb_frame.f_code.co_filename.replace(os.sep, "/"):
+        shown = shown.tb_next
+    while shown is not None and shown.tb_frame.f_code.co_filename.startswith(("<frozen importlib", "<string>")):
+        if shown.tb_next is None:
+            break
+        shown = shown.tb_next
+    if isinstance(error, LoadError):
+        return f"{error}\n"
+    lines = traceback.format_exception(type(error), error, shown)
+    text = "".join(lines)
+    if len(text) > MAX_TRACEBACK:
+        text = text[: MAX_TRACEBACK // 4] + "\n  […]\n" + text[-MAX_TRACEBACK * 3 // 4 :]
+    return text
+
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Answers the one import of MODULE by calling `provide` for the application."""
+
+    def __init__(self, provide: Callable[[], Any]) -> None:
+        self._provide = provide
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
+    ) -> Optional[importlib.machinery.ModuleSpec]:
+        if fullname != MODULE:
+            return None
+        return importlib.machinery.ModuleSpec(MODULE, self)
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.meta_path.remove(self)
+        module.application = self._provide()  # type: ignore[attr-defined]

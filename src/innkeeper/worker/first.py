@@ -1,0 +1,224 @@
+"""The first process of a worker: starts the serving processes, watches over them, answers to the supervisor.
+
+It is process 1 of the sandbox, so all else in there ends with it. It runs none of the tenant's code, but as
+the tenant's user: what it tells the supervisor is believed about its own site only.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from typing import Any, Callable, Optional
+
+from innkeeper.kernel import processes, sockets
+from innkeeper.worker.children import SILENCE, Child, Children
+from innkeeper.worker.order import Descriptors, Order
+from innkeeper.worker.places import Places
+from innkeeper.worker.touch import Touch
+
+Serve = Callable[[Order, Places, Descriptors, socket.socket], None]
+
+DRAIN_GRACE = 10.0  # seconds past a request's time limit after which a draining process is killed
+_RESPAWN_WAIT = 0.5  # seconds before a crashed process is replaced while others serve
+
+
+class First:
+    """The loop of the first process. It ends when no serving process is left and none is to come.
+
+    After a failed load it stays, with nothing to serve, as the watch over the file that is to be mended.
+    """
+
+    def __init__(self, order: Order, places: Places, given: Descriptors, serve: Serve) -> None:
+        self._order = order
+        self._places = places
+        self._given = given
+        self._serve = serve
+        self._channel = socket.socket(fileno=given.channel)
+        self._children = Children()
+        self._ready = self._draining = self._failed = False
+        self._deadline = 0.0  # when draining ends by force
+        self._respawn_at = 0.0
+        self._poll = select.poll()
+        self._touch = Touch()
+        self._wakeup, self._wakeup_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def run(self) -> int:
+        """Serve until drained, failed or crashed; the exit status of the worker."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wakeup_writer, warn_on_full_buffer=False)
+        for descriptor in (self._channel.fileno(), self._wakeup, self._touch.fileno()):
+            self._poll.register(descriptor, select.POLLIN)
+        self._spawn()
+        while len(self._children) or self._respawn_at or (self._failed and not self._draining):
+            for descriptor, _ in self._poll.poll(self._patience()):
+                self._handle(descriptor)
+            self._keep_time()
+        return 0 if self._draining else 1
+
+    def _handle(self, descriptor: int) -> None:
+        if descriptor == self._channel.fileno():
+            self._obey()
+        elif descriptor == self._wakeup:
+            os.read(self._wakeup, 4096)
+            self._bury()
+        elif descriptor == self._touch.fileno():
+            self._touch.read()
+        else:
+            child = self._children.by_link(descriptor)
+            if child is not None:
+                self._hear(child)
+
+    # ── the supervisor's words ───────────────────────────────────────────────────────────────────────────
+
+    def _obey(self) -> None:
+        try:
+            received = sockets.receive(self._channel)
+        except (OSError, ValueError):
+            received = None
+        if received is None:  # keeper and supervisor are both gone
+            self._poll.unregister(self._channel.fileno())
+            self._drain()
+            return
+        word = received[0].get("do")
+        if word == "drain":
+            self._drain()
+        elif word == "report":
+            self._tell("report", ready=self._ready, draining=self._draining, failed=self._failed)
+        elif word == "proceed":  # the site is marked as slow: the visitor will see why
+            for child in self._children:
+                child.doomed = child.doomed and time.monotonic()
+
+    def _drain(self) -> None:
+        if self._draining:
+            return
+        self._draining = True
+        self._respawn_at = 0.0
+        self._deadline = time.monotonic() + self._order.timeout + DRAIN_GRACE
+        for child in self._children:
+            if child.loaded:
+                child.order("drain")
+            else:
+                child.kill()
+
+    def _tell(self, event: str, **detail: Any) -> None:
+        try:
+            sockets.send(self._channel, {"event": event, **detail})
+        except OSError:
+            pass  # the supervisor is being replaced; the next one asks for a report
+
+    # ── the children's words ─────────────────────────────────────────────────────────────────────────────
+
+    def _hear(self, child: Child) -> None:
+        for message in child.messages():
+            event = message.get("event")
+            if event == "beat":
+                child.idle = bool(message.get("idle"))
+                if all(other.idle for other in self._children):
+                    self._tell("idle")
+            elif event == "loaded":
+                self._on_loaded(child, message.get("watched"))
+            elif event == "failed":
+                self._on_failed(str(message.get("summary")), str(message.get("traceback")))
+            elif event == "slow":
+                self._on_slow(child)
+            elif event == "gated":
+                child.gated = True
+                if all(other.gated for other in self._children):
+                    self._tell("gated")
+
+    def _on_loaded(self, child: Child, watched: Optional[str]) -> None:
+        child.loaded = True
+        if self._draining:
+            child.order("drain")
+        elif not self._ready:
+            self._ready = True
+            self._touch.watch(watched)
+            self._tell("loaded")
+            for _ in range(self._order.processes - 1):
+                self._spawn()
+
+    def _on_failed(self, summary: str, traceback: str = "") -> None:
+        """The app did not load. The first time the start has failed; later it is a crash like any other."""
+        if self._ready or self._failed:
+            return
+        self._failed = True
+        entry = self._order.entry
+        self._touch.watch(self._places.real(self._order.tenant, entry) if entry.startswith("/") else None)
+        self._tell("failed", summary=summary, traceback=traceback)
+
+    def _on_slow(self, child: Child) -> None:
+        if not child.doomed:
+            child.condemn()
+            self._tell("slow")
+
+    # ── time and processes ───────────────────────────────────────────────────────────────────────────────
+
+    def _patience(self) -> int:
+        """Milliseconds until something is due; -1 when nothing is."""
+        due = [at for at in (self._deadline, self._respawn_at, self._touch.due) if at]
+        due += [child.doomed or child.heard + self._order.timeout + SILENCE for child in self._children]
+        return max(1, int((min(due) - time.monotonic()) * 1000) + 1) if due else -1
+
+    def _keep_time(self) -> None:
+        now = time.monotonic()
+        if self._touch.take(now):
+            self._tell("touched")
+        if self._respawn_at and now >= self._respawn_at:
+            self._respawn_at = 0.0
+            self._spawn()
+        for child in self._children:
+            if child.loaded and now - child.heard > self._order.timeout + SILENCE:
+                self._on_slow(child)
+            if (child.doomed and now >= child.doomed) or (self._deadline and now >= self._deadline):
+                child.kill()
+
+    def _spawn(self) -> None:
+        child = self._children.fork()
+        if child is not None:
+            self._poll.register(child.link, select.POLLIN)
+            return
+        try:
+            self._channel.close()
+            self._touch.close()
+            os.close(self._wakeup)
+            os.close(self._wakeup_writer)
+            self._serve(self._order, self._places, self._given, self._children.ours)
+        finally:
+            os._exit(70)
+
+    def _bury(self) -> None:
+        for child, status in self._children.reap():
+            self._hear(child)
+            self._poll.unregister(child.link)
+            child.link.close()
+            if self._draining or self._failed:
+                continue
+            ending = processes.describe_exit(status)
+            if not self._ready:
+                self._on_failed(f"the process ended while it loaded the app: {ending}")
+            else:
+                self._tell("crashed", detail=ending, slow=bool(child.doomed))
+                if len(self._children):
+                    self._respawn_at = time.monotonic() + _RESPAWN_WAIT
+
+
+def stop_strays() -> None:
+    """Without a PID namespace: end every descendant that is left, since nothing else will."""
+    for _ in range(50):
+        left = processes.children_of(os.getpid())
+        if not left:
+            return
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+        for pid in left:
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                continue
+

@@ -1,0 +1,83 @@
+"""The watch inside a serving process: tells its first process of idleness and of requests that take too long.
+
+One thread that sleeps nearly all the time. It adds nothing to a request: what it knows it reads from uWSGI's
+counter and from the process's open sockets.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from typing import Callable
+
+from innkeeper.kernel import sockets
+from innkeeper.worker.requests import InFlight
+
+DRAIN_STEP = 0.01  # seconds between looks while draining
+SETTLE = 2  # looks in a row without a request before a gated process ends
+_LONGEST_TICK = 5.0
+
+
+class Monitor:
+    """Watches one serving process on behalf of the first process at the other end of `link`."""
+
+    def __init__(
+        self, link: socket.socket, listener: int, timeout: float, idle: float, finished: Callable[[], int]
+    ) -> None:
+        self._link = link
+        self._in_flight = InFlight(listener)
+        self._timeout = timeout
+        self._idle = idle
+        self._finished = finished  # how many requests have been answered so far
+        self._busy_tick = max(0.1, min(1.0, timeout / 4))
+        self._quiet_tick = max(0.1, min(_LONGEST_TICK, timeout / 2, idle / 4 if idle else _LONGEST_TICK))
+
+    def start(self) -> None:
+        threading.Thread(target=self._watch, name="innkeeper", daemon=True).start()
+
+    def _watch(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # those are the app's and uWSGI's
+        seen, since = -1, time.monotonic()
+        waiting = select.poll()
+        waiting.register(self._link, select.POLLIN)
+        tick = self._quiet_tick
+        while True:
+            if waiting.poll(tick * 1000):
+                self._obey()
+            age, finished, now = self._in_flight.look(), self._finished(), time.monotonic()
+            if age or finished != seen:
+                seen, since = finished, now
+            tick = self._busy_tick if age else self._quiet_tick
+            self._say("beat", idle=bool(self._idle) and now - since >= self._idle)
+            if age > self._timeout:
+                self._say("slow")
+
+    def _obey(self) -> None:
+        """The one order there is: drain. A closed link means that nobody is left to serve for."""
+        try:
+            self._link.recv(sockets.MAX_MESSAGE)
+        except OSError:
+            pass
+        self._in_flight.close_gate()
+        self._say("gated")
+        quiet = 0
+        while quiet < SETTLE:
+            age = self._in_flight.look()
+            quiet = 0 if age else quiet + 1
+            if age > self._timeout:
+                self._say("slow")
+                time.sleep(1.0)
+            time.sleep(DRAIN_STEP)
+        os.kill(os.getpid(), signal.SIGINT)  # uWSGI ends, running what the app registered with atexit
+        time.sleep(5.0)
+        os._exit(0)
+
+    def _say(self, event: str, **detail: bool) -> None:
+        try:
+            sockets.send(self._link, {"event": event, **detail})
+        except OSError:
+            pass  # the first process is gone, and this one will be in a moment

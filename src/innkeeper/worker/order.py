@@ -1,0 +1,51 @@
+"""What is to be forked: everything a worker or helper needs to know, in one plain value.
+
+The supervisor writes it, the zygote passes it on, the worker obeys it. It travels as JSON; the descriptors
+travel beside it in the order of `Descriptors`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+
+class Descriptors(NamedTuple):
+    """Open files handed to a worker: its channel to the supervisor, the site's listening socket, its logs.
+
+    A helper has its standard input where a worker has its listening socket.
+    """
+
+    channel: int
+    listener: int
+    stdout: int
+    stderr: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """One worker (or helper, when `arguments` is given) to fork. Paths are as the tenant sees them."""
+
+    identity: int
+    domain: str
+    tenant: str
+    uid: int
+    gid: int
+    entry: str = ""  # "/path.py" or "module"
+    callable: Optional[str] = None
+    directory: Optional[str] = None
+    virtualenv: Optional[str] = None
+    environment: Dict[str, str] = field(default_factory=dict)
+    arguments: Tuple[str, ...] = ()
+    processes: int = 1
+    threads: int = 1
+    timeout: float = 300.0  # seconds a request may take
+    idle: float = 900.0  # seconds without requests before it asks to sleep; 0 = never
+    open_files: int = 4096
+
+    def to_message(self) -> Dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_message(cls, message: Dict[str, Any]) -> Order:
+        return cls(**{**message, "arguments": tuple(message["arguments"])})

@@ -1,0 +1,78 @@
+"""Which requests are in flight in this process, told from the kernel's own account: its open sockets.
+
+A connection accepted from the site's listening socket bears that socket's address as its own name. So the
+requests in flight are the open descriptors with that name: exact, and free of cost for the requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import time
+from typing import Dict, Iterator
+
+
+class InFlight:
+    """The accepted connections of one process, and since when each has been seen."""
+
+    def __init__(self, listener: int) -> None:
+        self._listener = listener
+        with _borrowed(listener) as ours:
+            self._name = ours.getsockname()
+        self._seen: Dict[str, float] = {}
+
+    def look(self) -> float:
+        """Seconds since the oldest request in flight was first seen; 0 when there is none."""
+        now = time.monotonic()
+        self._seen = {key: self._seen.get(key, now) for key in self._accepted()}
+        return now - min(self._seen.values()) + 1e-6 if self._seen else 0.0
+
+    def _accepted(self) -> Iterator[str]:
+        for name in os.listdir("/proc/self/fd"):
+            descriptor = int(name)
+            if descriptor == self._listener:
+                continue
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"/proc/self/fd/{name}")
+                if target.startswith("socket:") and self._is_accepted(descriptor):
+                    yield target
+
+    def _is_accepted(self, descriptor: int) -> bool:
+        with _borrowed(descriptor) as other:
+            return other.family == socket.AF_UNIX and other.getsockname() == self._name
+
+    def close_gate(self) -> None:
+        """Accept nothing more, and leave to the next generation what waits in the queue.
+
+        The listening socket is taken out of every epoll set of this process; a thread that has already
+        been told of a connection finds, in the socket's place, one that nobody connects to.
+        """
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError, ValueError):
+                if os.readlink(f"/proc/self/fd/{name}") == "anon_inode:[eventpoll]":
+                    _forget(int(name), self._listener)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as nobody:
+            nobody.bind("")  # the kernel picks an unused abstract name
+            nobody.listen(1)
+            os.dup2(nobody.fileno(), self._listener)
+
+
+def _forget(epoll_descriptor: int, listener: int) -> None:
+    copy = os.dup(epoll_descriptor)
+    with contextlib.closing(select.epoll.fromfd(copy)) as epoll:
+        epoll.unregister(listener)
+
+
+@contextlib.contextmanager
+def _borrowed(descriptor: int) -> Iterator[socket.socket]:
+    """A socket object over a copy of `descriptor`, so that closing the object leaves the original open."""
+    copy = os.dup(descriptor)
+    try:
+        view = socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+    with view:
+        yield view

@@ -1,0 +1,100 @@
+"""Entering the sandbox: a worker's own root directory, names, processes and user, and nothing else.
+
+The zygote already stands in a bare root (see `zygote.template`) that holds the system and the runtime
+read-only; what is left to do for each worker is the tenant's own part. Of the node's directories, which the
+zygote sees under `/.node`, only the tenant's are kept.
+"""
+
+from __future__ import annotations
+
+import os
+
+from innkeeper.kernel import mounts, namespaces, processes
+from innkeeper.worker.order import Order
+from innkeeper.worker.places import Places
+
+NODE = "/.node"
+
+
+def enter(order: Order, places: Places) -> None:
+    """Close this process in, as the tenant. On return there is no way back."""
+    if places.walled:
+        namespaces.unshare(namespaces.MOUNT | namespaces.IPC | namespaces.UTS)
+        _build_root(order, places)
+        namespaces.set_hostname(order.domain.split(".")[0] if len(order.domain) > 64 else order.domain)
+    else:
+        processes.adopt_orphans()
+    processes.become(order.uid, order.gid)
+    processes.no_new_privileges()
+    os.umask(0o022)
+    _set_environment(order, places)
+
+
+def _build_root(order: Order, places: Places) -> None:
+    """The tenant's directories on the mount points that the template keeps ready.
+
+    The sources are names in directories of root's, so no link of a tenant's is followed.
+    """
+    mounts.tmpfs("/run", options="mode=755,size=1m")
+    home = f"/run/home/{order.tenant}"
+    for directory in (home, "/run/log"):
+        os.makedirs(directory)
+    mounts.bind("/run/home", "/home")
+    mounts.bind(places.home(order.tenant), f"/home/{order.tenant}")
+    mounts.bind(places.www(order.tenant), "/var/www")
+    mounts.bind(places.tmp(order.tenant), "/tmp")
+    _show_logs(order, places)
+    _write_accounts(order)
+    mounts.tmpfs("/dev/shm", options="mode=1777,size=64m")
+    mounts.proc("/proc")
+    mounts.detach(NODE)
+    mounts.make_read_only("/run")
+
+
+def _show_logs(order: Order, places: Places) -> None:
+    """The site's logs by the names that the tenant knows; a directory is shown, so rotation shows too."""
+    if not order.domain:
+        return
+    shown = f"/run/log/{order.domain}"
+    os.mkdir(shown)
+    mounts.bind(places.log(order.domain), shown, mounts.NOSUID | mounts.NODEV | mounts.RDONLY)
+    for kind in ("access", "error", "server"):
+        os.symlink(f"{order.domain}/{kind}.log", f"/run/log/{order.domain}.{kind}.log")
+
+
+def _write_accounts(order: Order) -> None:
+    """/etc/passwd and /etc/group (links of the template's into /run) with root and the tenant alone."""
+    passwd = (
+        "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+        f"{order.tenant}:x:{order.uid}:{order.gid}::/home/{order.tenant}:/bin/bash\n"
+        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    )
+    group = f"root:x:0:\n{order.tenant}:x:{order.gid}:\nnogroup:x:65534:\n"
+    hosts = f"127.0.0.1 localhost {order.domain}\n::1 localhost ip6-localhost ip6-loopback\n"
+    for name, text in (("passwd", passwd), ("group", group), ("hosts", hosts), ("hostname", order.domain + "\n")):
+        with open(f"/run/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+
+
+def _set_environment(order: Order, places: Places) -> None:
+    """Build the environment from nothing: what every app may rely on, then what its owner set."""
+    home = places.real(order.tenant, f"/home/{order.tenant}")
+    path = "/usr/local/bin:/usr/bin:/bin"
+    if order.virtualenv:
+        path = f"{places.real(order.tenant, order.virtualenv)}/bin:{path}"
+    os.environ.clear()
+    os.environ.update(
+        {
+            "HOME": home,
+            "USER": order.tenant,
+            "LOGNAME": order.tenant,
+            "SHELL": "/bin/bash",
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "PATH": path,
+            "TMPDIR": places.real(order.tenant, "/tmp"),
+            **({"DOMAIN": order.domain} if order.domain else {}),
+            **({"VIRTUAL_ENV": places.real(order.tenant, order.virtualenv)} if order.virtualenv else {}),
+            **order.environment,
+        }
+    )
