@@ -1,0 +1,57 @@
+"""Asking the node: one request packet, one answer, over the control socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from innkeeper.kernel import sockets
+
+TIMEOUT = 30.0  # seconds for an ordinary answer
+
+
+class NodeDown(Exception):
+    """No node is up at this root."""
+
+
+class Refusal(Exception):
+    """The node's answer is no; the text is for the person who asked."""
+
+
+def ask(
+    control_socket: Path,
+    request: dict[str, Any],
+    descriptors: list[int] | None = None,
+    *,
+    timeout: float | None = TIMEOUT,
+) -> dict[str, Any]:
+    """The node's answer to `request`. Raises NodeDown or Refusal; TimeoutError after `timeout` seconds."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.settimeout(timeout)
+        try:
+            _connect(connection, control_socket)
+            sockets.send(connection, request, descriptors)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise NodeDown(str(control_socket)) from error
+        parts: list[bytes] = []
+        while part := connection.recv(sockets.MAX_MESSAGE):
+            parts.append(part)
+    if not parts:
+        raise NodeDown(str(control_socket))
+    answer = json.loads(b"".join(parts))
+    if "refused" in answer:
+        raise Refusal(answer["refused"])
+    found: dict[str, Any] = answer
+    return found
+
+
+def _connect(connection: socket.socket, path: Path) -> None:
+    """Connect by way of the directory's descriptor, so that a long --root does not matter."""
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        connection.connect(f"/proc/self/fd/{directory}/{path.name}")
+    finally:
+        os.close(directory)

@@ -1,0 +1,364 @@
+"""One site's life: woken, served, reloaded, put to sleep, crashed, failed, disabled.
+
+All that happens to a site comes through here; `states.after` says what follows, and nothing else changes
+the state. At any time a site has at most one serving worker, at most one that is starting, and any number
+that accept nothing more and finish what they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from innkeeper.spec.problem import Problem, SpecError
+from innkeeper.spec.site import SiteSpec
+from innkeeper.supervisor import starting, troubles
+from innkeeper.supervisor.services import Services
+from innkeeper.supervisor.states import Event, State, after
+from innkeeper.supervisor.worker import Worker
+
+LOAD_LIMIT = 120.0  # seconds an app may take to load
+DRAIN_SLACK = 20.0  # seconds past the time limit of requests after which a draining worker is killed
+WATCH_LIMIT = 900.0  # seconds that a failed worker stays to watch for its file to be mended
+FLAG_TIME = 2.0  # seconds that visitors are told "busy" or "too slow"
+
+
+class Site:
+    """A site with an app, from the binding of its socket to its removal."""
+
+    __slots__ = (
+        "_again",
+        "_backoff",
+        "_crashes",
+        "_next",
+        "_queued",
+        "_services",
+        "_timers",
+        "_watcher",
+        "_worker",
+        "cold_start_ms",
+        "listener",
+        "problems",
+        "rang",
+        "spec",
+        "state",
+        "wakes",
+    )
+
+    def __init__(self, spec: SiteSpec, listener: socket.socket, services: Services) -> None:
+        self.spec = spec
+        self.listener = listener
+        self.state = State.ASLEEP if spec.enabled else State.DISABLED
+        self.problems: dict[str, Problem] = {}
+        self.wakes = 0
+        self.cold_start_ms: float | None = None
+        self.rang = 0.0  # when the connection came that the current start is for; 0 = a reload
+        self._services = services
+        self._worker: Worker | None = None  # serves
+        self._next: Worker | None = None  # loads
+        self._watcher: Worker | None = None  # failed, and waits for its file to be mended
+        self._again = False  # the code changed while it was being loaded: load it once more
+        self._crashes = 0
+        self._backoff: troubles.Backoff | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        services.wakeups.add(spec.domain, listener.fileno())
+        self._arm()
+
+    @property
+    def pid(self) -> int | None:
+        """The host's pid of the serving (or else starting) worker's first process."""
+        worker = self._worker or self._next
+        return (worker.pid or None) if worker else None
+
+    # ── what others ask for ──────────────────────────────────────────────────────────────────────────────
+
+    def ring(self) -> None:
+        """A connection waits."""
+        if self.state in (State.ASLEEP, State.FAILED):
+            self.rang = time.monotonic()
+            self._move(Event.WAKE)
+            self._begin()
+
+    def reload(self) -> None:
+        """Replace the worker by one with the new code; the old one serves until that is ready."""
+        if self.state in (State.STARTING, State.RELOADING):
+            self._again = True
+        elif self.state in (State.SERVING, State.FAILED):
+            self.rang = 0.0
+            self._forgive()
+            self._move(Event.RELOAD)
+            self._begin()
+
+    def disable(self) -> None:
+        """Let nothing wake it, and let its worker finish."""
+        if self.state is not State.DISABLED:
+            self._move(Event.DISABLE)
+            self._release()
+            troubles.turn_away(self.listener)
+
+    def enable(self) -> None:
+        if self.state is State.DISABLED:
+            self._move(Event.ENABLE)
+            self._arm()
+
+    def close(self) -> None:
+        """The site is gone: let its workers finish, and close its socket."""
+        self._release()
+        self._services.wakeups.remove(self.listener.fileno())
+        troubles.turn_away(self.listener)
+        self.listener.close()
+
+    def adopt(self, workers: list[tuple[Worker, str]]) -> None:
+        """Go on with workers ("ready", "starting" or "leaving") that an earlier supervisor had started."""
+        for worker, condition in sorted(workers, key=lambda pair: pair[0].identity):
+            if condition == "leaving" or self.state is State.DISABLED:
+                self._see_off(worker)
+            elif condition == "ready":
+                self._succeed(worker)
+            elif self._next is None:
+                self._next = worker
+                self._services.admission.take()
+        if self._worker or self._next:
+            self._services.wakeups.disarm(self.listener.fileno())
+            self._move(Event.WAKE)
+        if self._worker:
+            self._move(Event.LOADED)
+            if self._next:
+                self._move(Event.RELOAD)
+
+    # ── starting ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self) -> None:
+        """Start the next worker as soon as there is a place."""
+        if not self._services.admission.enter(self, self._start):
+            self._on_busy()
+
+    def _start(self) -> None:
+        """There is a place; it is given back by `_settle`."""
+        try:
+            self._next = starting.start(self.spec, self.listener, self._services, self.hear)
+        except (SpecError, OSError) as error:
+            self._settle()
+            problem = error.problem if isinstance(error, SpecError) else troubles.host_failed(error)
+            self._on_start_failed(problem)
+        else:
+            self._later("load", LOAD_LIMIT, self._on_load_limit)
+
+    def _settle(self) -> Worker | None:
+        """The start has come to its end, one way or the other; returns the worker that it was for."""
+        worker, self._next = self._next, None
+        self._cancel("load")
+        self._services.admission.leave()
+        return worker
+
+    def _on_busy(self) -> None:
+        """Too many wait to start: say so to those who ask, instead of letting them wait for ever."""
+        if self.state is State.RELOADING:
+            self._move(Event.LOAD_FAILED)
+            return
+        self._move(Event.GONE)
+        self._flag("busy")
+        troubles.turn_away(self.listener)
+        self._later("arm", FLAG_TIME, self._arm)
+
+    def _on_load_limit(self) -> None:
+        if self._next is not None:
+            self._next.problem = troubles.load_limit(LOAD_LIMIT)
+            self._next.kill()
+
+    def refused(self, reason: str) -> None:
+        """The zygote could not fork."""
+        worker = self._settle()
+        if worker is not None:
+            worker.abandon()
+        self._on_start_failed(troubles.refused(reason))
+
+    # ── what workers say ─────────────────────────────────────────────────────────────────────────────────
+
+    def hear(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
+        """One message of a worker's; its words count for this site only."""
+        if event == "loaded" and worker is self._next:
+            self._on_loaded()
+        elif event == "failed" and worker is self._next:
+            self._on_load_failed(troubles.load_failed(self.spec, message))
+        elif event == "broken" and worker is self._next:
+            worker.problem = troubles.sandbox_failed(message)
+            self._services.log(f"{self.spec.domain}: {worker.problem.message}")
+        elif event == "touched" and worker in (self._worker, self._watcher):
+            self.reload()
+        elif event == "idle" and worker is self._worker and self.state is State.SERVING:
+            self._move(Event.IDLE)
+            self._ask_to_drain(worker)
+        elif event == "gated" and worker is self._worker and self.state is State.DRAINING:
+            self._worker = None
+            self._move(Event.GATED)
+            self._arm()
+        elif event == "slow":
+            self._flag("slow")
+            self._note(troubles.too_slow(self.spec))
+            worker.ask("proceed")
+        elif event == "crashed":
+            self._note(troubles.crashed(message))
+        elif event == "gone":
+            self._on_gone(worker)
+
+    def _on_loaded(self) -> None:
+        worker = self._settle()
+        assert worker is not None
+        if self.state is State.STARTING and self.rang:
+            self.wakes += 1
+            self.cold_start_ms = round((time.monotonic() - self.rang) * 1000, 1)
+            self._services.custody.note(
+                f"site:{self.spec.domain}", {"wakes": self.wakes, "cold_start_ms": self.cold_start_ms}
+            )
+        for code in ("load-failed", "load-too-slow", "start-failed", "sandbox-failed", "crash-loop"):
+            self.problems.pop(code, None)
+        self._forgive()
+        self._succeed(worker)
+        self._move(Event.LOADED)
+        self._reload_again()
+
+    def _succeed(self, worker: Worker) -> None:
+        """`worker` is the serving one from now on; the one before finishes what it has."""
+        before, self._worker = self._worker, worker
+        worker.loaded = time.monotonic()
+        if before is not None:
+            self._see_off(before)
+
+    def _on_load_failed(self, problem: Problem) -> None:
+        worker = self._settle()
+        assert worker is not None
+        if self.state is State.STARTING and not self._again:
+            self._watcher = worker
+            self._later("watch", WATCH_LIMIT, self._dismiss_watcher)
+        else:
+            self._see_off(worker)
+        self._on_start_failed(problem)
+
+    def _on_start_failed(self, problem: Problem) -> None:
+        """No new worker: the old one goes on serving, or visitors see a page that says so."""
+        self._note(problem)
+        self._move(Event.LOAD_FAILED)
+        if self.state is State.FAILED:
+            self._fail()
+        self._reload_again()
+
+    def _on_gone(self, worker: Worker) -> None:
+        """A worker's first process has ended, and all of its sandbox with it."""
+        self._services.workers.pop(worker.identity, None)
+        self._services.custody.drop(worker.kept_name)
+        if worker is self._next:
+            self._on_load_failed(worker.problem or troubles.ended_while_loading())
+            self._watcher = None
+        elif worker is self._watcher:
+            self._watcher = None
+        elif worker is self._worker:
+            self._worker = None
+            self._on_serving_gone(worker)
+
+    def _on_serving_gone(self, worker: Worker) -> None:
+        if self.state is State.SERVING:
+            self._note_end(worker)
+            early = time.monotonic() - worker.loaded < troubles.CRASH_WINDOW
+            self._crashes = self._crashes + 1 if early else 0
+            if self._crashes >= troubles.CRASHES:
+                self._note(troubles.crash_loop())
+                self._move(Event.CRASH_LOOP)
+                self._fail()
+                return
+        self._move(Event.GONE)
+        self._arm()
+
+    def _note_end(self, worker: Worker) -> None:
+        if "crashed" not in self.problems and "request-too-slow" not in self.problems:
+            self._note(troubles.crashed({"detail": "its first process was ended from outside"}))
+
+    # ── failing ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _fail(self) -> None:
+        """Visitors get the error page at once, until the back-off is over and a request may try again."""
+        self._backoff = self._backoff or troubles.Backoff()
+        self._services.routes.set_flag(self.spec.domain, "failed")
+        troubles.turn_away(self.listener)
+        self._later("retry", self._backoff.next_wait(), self._on_retry)
+
+    def _on_retry(self) -> None:
+        self._services.routes.clear_flag(self.spec.domain, "failed")
+        self._arm()
+
+    def _forgive(self) -> None:
+        """The back-off and what belongs to it are over."""
+        if self._backoff is not None:
+            self._backoff = None
+            self._cancel("retry")
+            self._services.routes.clear_flag(self.spec.domain, "failed")
+        self._dismiss_watcher()
+
+    def _dismiss_watcher(self) -> None:
+        self._cancel("watch")
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            self._ask_to_drain(watcher)
+
+    # ── ending workers ───────────────────────────────────────────────────────────────────────────────────
+
+    def _release(self) -> None:
+        """Let go of all workers and of what was planned for later."""
+        self._again = False
+        self._forgive()
+        if not self._services.admission.cancel(self) and self._next is not None:
+            starting_worker = self._settle()
+            if starting_worker is not None:
+                self._see_off(starting_worker)
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            self._see_off(worker)
+        for key in list(self._timers):
+            self._cancel(key)
+        for flag in ("busy", "slow"):
+            self._services.routes.clear_flag(self.spec.domain, flag)
+        self._services.wakeups.disarm(self.listener.fileno())
+
+    def _see_off(self, worker: Worker) -> None:
+        """It accepts nothing more, finishes what it has and ends; it is not ours any longer."""
+        self._ask_to_drain(worker)
+
+    def _ask_to_drain(self, worker: Worker) -> None:
+        worker.ask("drain")
+        limit = self.spec.app.timeout if self.spec.app else 0
+        asyncio.get_running_loop().call_later(limit + DRAIN_SLACK, worker.kill)
+
+    # ── small things ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _move(self, event: Event) -> None:
+        self.state = after(self.state, event)
+
+    def _arm(self) -> None:
+        """Let the next connection wake the site."""
+        if self.state in (State.ASLEEP, State.FAILED):
+            self._services.wakeups.arm(self.listener.fileno())
+
+    def _reload_again(self) -> None:
+        if self._again:
+            self._again = False
+            self.reload()
+
+    def _note(self, problem: Problem) -> None:
+        self.problems[problem.code] = problem
+
+    def _flag(self, name: str) -> None:
+        """Mark the site for a moment, so that nginx tells visitors what is the matter."""
+        self._services.routes.set_flag(self.spec.domain, name)
+        self._later(name, FLAG_TIME, lambda: self._services.routes.clear_flag(self.spec.domain, name))
+
+    def _later(self, key: str, seconds: float, call: Callable[[], None]) -> None:
+        self._cancel(key)
+        self._timers[key] = asyncio.get_running_loop().call_later(seconds, call)
+
+    def _cancel(self, key: str) -> None:
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,103 @@
+"""Starting a worker: from a site's spec to an order for its zygote."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from innkeeper.edge import logs
+from innkeeper.kernel import sockets
+from innkeeper.spec.problem import Problem, SpecError
+from innkeeper.spec.site import SiteSpec
+from innkeeper.spec.tenant import TenantSpec
+from innkeeper.supervisor.services import Services
+from innkeeper.supervisor.worker import Hear, Worker
+from innkeeper.supervisor.zygotes import Zygote
+from innkeeper.worker.order import Descriptors, Order
+
+
+def start(spec: SiteSpec, listener: socket.socket, services: Services, hear: Hear) -> Worker:
+    """Order a worker for `spec`. Raises SpecError for what keeps it from being ordered, OSError for the rest.
+
+    The worker's channel is in the keeper's hands before the order goes out: should this process die in
+    between, its successor knows of the worker.
+    """
+    tenant = tenant_of(spec, services)
+    zygote = zygote_of(spec, services)
+    identity = services.new_identity()
+    ours, theirs = sockets.pair()
+    stdout, stderr = logs.open_for_worker(services.layout, spec.domain, gid=tenant.uid)
+    try:
+        worker = Worker(identity, spec.domain, ours, hear)
+        services.custody.keep(worker.kept_name, [ours.fileno()], {"domain": spec.domain, "pid": 0})
+        services.workers[identity] = worker
+        zygote.order(
+            order_for(identity, spec, tenant), Descriptors(theirs.fileno(), listener.fileno(), stdout, stderr)
+        )
+    finally:
+        theirs.close()
+        os.close(stdout)
+        os.close(stderr)
+    return worker
+
+
+def order_for(identity: int, spec: SiteSpec, tenant: TenantSpec) -> Order:
+    """The order that a site's spec amounts to."""
+    app = spec.app
+    assert app is not None, "a static site has no worker"
+    return Order(
+        identity=identity,
+        domain=spec.domain,
+        tenant=spec.tenant,
+        uid=tenant.uid,
+        gid=tenant.uid,
+        entry=app.target,
+        callable=app.callable,
+        directory=app.directory,
+        virtualenv=app.virtualenv,
+        environment=dict(spec.env),
+        processes=app.processes,
+        threads=app.threads,
+        timeout=float(app.timeout),
+        idle=float(app.idle),
+    )
+
+
+def tenant_of(spec: SiteSpec, services: Services) -> TenantSpec:
+    """The site's tenant; SpecError when the node has none of that name."""
+    tenant = services.tenants.get(spec.tenant)
+    if tenant is None:
+        raise SpecError(
+            Problem(
+                "tenant-unknown",
+                f"{spec.domain}.toml: `tenant` is {spec.tenant!r}, and this node has no tenant of that name",
+                f"Add it with `innkeeper tenant add {spec.tenant}`, or correct the name in the site file.",
+            )
+        )
+    return tenant
+
+
+def zygote_of(spec: SiteSpec, services: Services) -> Zygote:
+    """The zygote of the site's runtime; SpecError when there is none, or the app is of a kind not served yet."""
+    app = spec.app
+    assert app is not None, "a static site has no worker"
+    if app.kind != "wsgi":
+        raise SpecError(
+            Problem(
+                "app-kind-unserved",
+                f"{spec.domain}.toml: [app] has `{app.kind}`, which this version of Innkeeper does not serve yet",
+                "Use `wsgi = …` for now; ASGI apps and commands come with a later version.",
+            )
+        )
+    name = app.runtime or services.default_runtime
+    zygote = services.zygotes.get(name)
+    if zygote is None:
+        known = ", ".join(sorted(services.zygotes)) or "none"
+        raise SpecError(
+            Problem(
+                "runtime-unknown",
+                f"{spec.domain}.toml: [app] `runtime` is {name!r}, and this node has no runtime of that name",
+                f"Runtimes of this node: {known}. Name one of them, or leave `runtime` out.",
+            )
+        )
+    return zygote

@@ -1,0 +1,119 @@
+"""What can go wrong with a site's worker, in words for its owner; and how long to wait before the next try."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from innkeeper.spec.problem import Problem
+from innkeeper.spec.site import SiteSpec
+
+_FIRST_WAIT = 1.0
+_LONGEST_WAIT = 60.0
+_MAX_TEXT = 20_000
+CRASH_WINDOW = 10.0  # seconds: a worker that ended sooner after it was ready has crashed at once
+CRASHES = 3  # in a row, and the site is failed
+
+
+class Backoff:
+    """Growing waits between tries: 1, 2, 4 … 60 seconds."""
+
+    __slots__ = ("failures",)
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def next_wait(self) -> float:
+        self.failures += 1
+        return float(min(_FIRST_WAIT * 2 ** min(self.failures - 1, 10), _LONGEST_WAIT))
+
+
+def turn_away(listener: socket.socket) -> None:
+    """Close the connections that wait, so that nginx answers them by the page that the site's flags call for."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # none waits any more
+            return
+        connection.close()
+
+
+def _text(message: dict[str, Any], key: str, otherwise: str) -> str:
+    value = message.get(key)
+    return value[:_MAX_TEXT] if isinstance(value, str) and value else otherwise
+
+
+def load_failed(spec: SiteSpec, message: dict[str, Any]) -> Problem:
+    summary = _text(message, "summary", "the app ended while it was loaded")
+    traceback = _text(message, "traceback", "")
+    target = spec.app.target if spec.app else ""
+    return Problem(
+        "load-failed",
+        f"the app does not load: {summary}" + (f"\n{traceback.rstrip()}" if traceback else ""),
+        f"Mend the code, then touch {target} (a wake tries again too). The traceback is also in error.log.",
+    )
+
+
+def ended_while_loading() -> Problem:
+    return Problem(
+        "load-failed",
+        "the app does not load: its worker ended without a word",
+        "See the end of error.log and server.log; a killed process often means that memory ran out.",
+    )
+
+
+def load_limit(seconds: float) -> Problem:
+    return Problem(
+        "load-too-slow",
+        f"the app did not finish loading within {seconds:g} seconds and was stopped",
+        "Look for work done at import (network calls, big files) and move it into a request or a task.",
+    )
+
+
+def sandbox_failed(message: dict[str, Any]) -> Problem:
+    return Problem(
+        "sandbox-failed",
+        f"the site's sandbox could not be set up: {_text(message, 'reason', 'no reason given')}",
+        "This is for the operator: see the node's log, and `innkeeper status` for the isolation in force.",
+    )
+
+
+def host_failed(error: OSError) -> Problem:
+    return Problem(
+        "start-failed",
+        f"no worker could be started: {error}",
+        "This is for the operator: the machine refused a file, socket or process. The next request tries again.",
+    )
+
+
+def refused(reason: str) -> Problem:
+    return Problem(
+        "start-failed",
+        f"no process could be made for the worker: {reason}",
+        "This is for the operator: the machine is out of processes or memory. The next request tries again.",
+    )
+
+
+def too_slow(spec: SiteSpec) -> Problem:
+    limit = spec.app.timeout if spec.app else 0
+    return Problem(
+        "request-too-slow",
+        f"a request took longer than the {limit} seconds that [app] `timeout` allows; its process was ended",
+        "The stacks at that moment are in error.log. Make the request faster, or raise `timeout`.",
+    )
+
+
+def crashed(message: dict[str, Any]) -> Problem:
+    return Problem(
+        "crashed",
+        f"a process of the app ended unasked: {_text(message, 'detail', 'killed')}",
+        "See the end of error.log; the next request starts it again.",
+    )
+
+
+def crash_loop() -> Problem:
+    return Problem(
+        "crash-loop",
+        f"the app ended {CRASHES} times in a row within {CRASH_WINDOW:g} seconds of its start",
+        "See error.log for the cause. It is tried again with growing waits, or at once when you reload it.",
+    )

@@ -1,0 +1,100 @@
+"""One worker seen from outside: its channel, its pidfd, and what the supervisor may ask of it.
+
+This is the whole driver contract: start (by the zygote), loaded, drain, kill, and why it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from innkeeper.kernel import processes, sockets
+from innkeeper.spec.problem import Problem
+
+Hear = Callable[["Worker", str, dict[str, Any]], None]
+
+
+class Worker:
+    """A worker of a site, from its order to its end. Every message of its reaches `hear` by event name.
+
+    Events beside the worker's own: "gone" when its first process has ended.
+    """
+
+    def __init__(self, identity: int, domain: str, channel: socket.socket, hear: Hear) -> None:
+        self.identity = identity
+        self.domain = domain
+        self.pid = 0
+        self.loaded = 0.0  # when it said that it serves; 0 = not yet
+        self.ordered = time.monotonic()
+        self.problem: Problem | None = None  # why it is about to end, when that is known
+        self._channel = channel
+        self._pidfd = -1
+        self._hear: Hear | None = hear
+        channel.setblocking(False)
+        asyncio.get_running_loop().add_reader(channel.fileno(), self._on_message)
+
+    @property
+    def kept_name(self) -> str:
+        return f"worker:{self.identity}"
+
+    def attach(self, pid: int, pidfd: int) -> None:
+        """Learn which process it is; from here on its end is noticed at once."""
+        if self._pidfd >= 0 or self._hear is None:
+            os.close(pidfd)
+            return
+        self.pid, self._pidfd = pid, pidfd
+        asyncio.get_running_loop().add_reader(pidfd, self._on_exit)
+
+    def ask(self, word: str) -> None:
+        """Send an order: "drain", "report" or "proceed"."""
+        try:
+            sockets.send(self._channel, {"do": word})
+        except OSError:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it and all in its sandbox now."""
+        if self._pidfd >= 0:
+            processes.signal_by_pidfd(self._pidfd, signal.SIGKILL)
+
+    def abandon(self) -> None:
+        """Give up an order that was never obeyed: no process will come of it."""
+        self._end()
+
+    def _on_message(self) -> None:
+        while self._hear is not None:
+            try:
+                received = sockets.receive(self._channel)
+            except BlockingIOError:
+                return
+            except (OSError, ValueError):
+                received = None
+            if received is None:
+                asyncio.get_running_loop().remove_reader(self._channel.fileno())
+                if self._pidfd < 0:
+                    self._end()
+                return
+            event = received[0].get("event")
+            if isinstance(event, str):
+                self._hear(self, event, received[0])
+
+    def _on_exit(self) -> None:
+        self._on_message()  # its last words first
+        self._end()
+
+    def _end(self) -> None:
+        hear, self._hear = self._hear, None
+        if hear is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._channel.fileno())
+        self._channel.close()
+        if self._pidfd >= 0:
+            loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+        hear(self, "gone", {})
