@@ -1,0 +1,224 @@
+"""The node: where its files are, and its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from innkeeper.spec import fields, limits
+from innkeeper.spec.check import Source
+from innkeeper.spec.toml import decode
+
+CODE = "node-invalid"
+NODE_LOGS = ".node"  # beside the logs of the sites: no domain begins with a dot
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of a node below its root. Names are taken as they are: normal forms only (see `names`)."""
+
+    root: Path
+
+    # ── settings ─────────────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def etc(self) -> Path:
+        return self.root / "etc/innkeeper"
+
+    @property
+    def settings_file(self) -> Path:
+        return self.etc / "innkeeper.toml"
+
+    @property
+    def tenants(self) -> Path:
+        return self.etc / "tenants"
+
+    def tenant_file(self, name: str) -> Path:
+        return self.tenants / f"{_part(name)}.toml"
+
+    @property
+    def runtimes(self) -> Path:
+        return self.etc / "runtimes"
+
+    def runtime_file(self, name: str) -> Path:
+        return self.runtimes / f"{_part(name)}.toml"
+
+    @property
+    def sites(self) -> Path:
+        return self.etc / "sites"
+
+    def site_file(self, domain: str) -> Path:
+        return self.sites / f"{_part(domain)}.toml"
+
+    # ── tenants' data ────────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def lib(self) -> Path:
+        return self.root / "var/lib/innkeeper"
+
+    @cached_property
+    def tenants_data(self) -> Path:
+        return self.lib / "tenants"
+
+    def tenant_data(self, name: str) -> Path:
+        return self.tenants_data / _part(name)
+
+    def tenant_home(self, name: str) -> Path:
+        return self.tenant_data(name) / "home"
+
+    def tenant_www(self, name: str) -> Path:
+        return self.tenant_data(name) / "www"
+
+    def tenant_tmp(self, name: str) -> Path:
+        return self.tenant_data(name) / "tmp"
+
+    def on_host(self, tenant: str, path: str) -> Path:
+        """Where the tenant's `path` (normal form) lies on the host. Raises ValueError outside its own places."""
+        for seen, lies in (
+            (f"/home/{tenant}", self.tenant_home),
+            ("/var/www", self.tenant_www),
+            ("/tmp", self.tenant_tmp),
+        ):
+            if path == seen or path.startswith(seen + "/"):
+                return lies(tenant) / path[len(seen) + 1 :]
+        raise ValueError(f"{path} is in none of the places of {tenant}")
+
+    @property
+    def last_good(self) -> Path:
+        """The last good versions of site files that are broken now."""
+        return self.lib / "last-good"
+
+    # ── logs ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def logs(self) -> Path:
+        return self.root / "var/log/innkeeper"
+
+    def log_dir(self, domain: str) -> Path:
+        return self.logs / _part(domain)
+
+    def log_file(self, domain: str, kind: Literal["access", "error", "server"]) -> Path:
+        return self.log_dir(domain) / f"{kind}.log"
+
+    @property
+    def node_logs(self) -> Path:
+        return self.logs / NODE_LOGS
+
+    # ── what lives while the node is up ──────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def run(self) -> Path:
+        return self.root / "run/innkeeper"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run / "control.sock"
+
+    @property
+    def keeper_lock(self) -> Path:
+        return self.run / "keeper.lock"
+
+    @property
+    def nginx_conf(self) -> Path:
+        return self.run / "nginx.conf"
+
+    @property
+    def nginx_pid(self) -> Path:
+        return self.run / "nginx.pid"
+
+    @property
+    def pages(self) -> Path:
+        return self.run / "pages"
+
+    @property
+    def stage(self) -> Path:
+        """Where the zygotes assemble the root directory that workers see."""
+        return self.run / "stage"
+
+    def live(self, domain: str) -> Path:
+        """What of a site outlives the generations of its routes: its socket and flags."""
+        return self.run / "live" / _part(domain)
+
+    def socket(self, domain: str) -> Path:
+        return self.live(domain) / "sock"
+
+    def flag(self, domain: str, name: str) -> Path:
+        return self.live(domain) / _part(name)
+
+    @property
+    def trees(self) -> Path:
+        return self.run / "trees"
+
+    def tree(self, domain: str, generation: int) -> Path:
+        return self.trees / f"{_part(domain)}.{generation}"
+
+    @property
+    def routes(self) -> Path:
+        """What nginx looks host names up in."""
+        return self.run / "sites"
+
+    def route(self, host: str) -> Path:
+        return self.routes / _part(host)
+
+
+def _part(name: str) -> str:
+    """A name that is one segment of a path, whoever gave it."""
+    if not name or name[0] == "." or "/" in name or "\0" in name:
+        raise ValueError(f"{name!r} is not the name of one file")
+    return name
+
+
+class NodeSettings(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """The settings of a node; every one has a default."""
+
+    isolation: Annotated[
+        Literal["best", "full"],
+        Meta(
+            description='"full": do not start on a machine that can\'t isolate tenants fully; '
+            '"best": isolate as far as it can'
+        ),
+    ] = "best"
+    first_uid: Annotated[fields.Uid, Meta(description="the first Unix user id for new tenants")] = 20_000
+    last_uid: Annotated[fields.Uid, Meta(description="the last Unix user id for new tenants")] = 59_999
+    starts: Annotated[
+        int,
+        Meta(ge=0, le=limits.MAX_STARTS),
+        Meta(description="workers that may be starting at a time; 0 = two for each core", examples=[8]),
+    ] = 0
+    max_body: Annotated[fields.Size, Meta(description="how large a request's body may be")] = "100m"
+    nginx_user: Annotated[
+        fields.SystemUser, Meta(description="the Unix user that nginx's workers run as")
+    ] = "www-data"
+    default_runtime: Annotated[
+        fields.RuntimeName | None,
+        Meta(description="the runtime of apps that name none; if not given, the newest"),
+    ] = None
+    timeout: Annotated[
+        int,
+        Meta(ge=limits.MIN_TIMEOUT, le=limits.MAX_TIMEOUT),
+        Meta(description="seconds that a request may take, where [app] does not say", examples=[300]),
+    ] = limits.DEFAULT_TIMEOUT
+    idle: Annotated[
+        int,
+        Meta(ge=0, le=limits.MAX_IDLE),
+        Meta(
+            description="seconds without requests before an app sleeps, where [app] does not say",
+            examples=[900],
+        ),
+    ] = limits.DEFAULT_IDLE
+
+
+def parse_node(text: str, *, file: str) -> NodeSettings:
+    """The settings that the text of innkeeper.toml holds ("" = all defaults). Raises SpecError."""
+    settings = decode(text, NodeSettings, file=file, code=CODE)
+    if settings.first_uid > settings.last_uid:
+        Source(file, CODE).refuse(
+            f"`first_uid` is {settings.first_uid} and `last_uid` is {settings.last_uid}, which leaves no number between",
+            "Make `last_uid` the greater one.",
+        )
+    return settings
