@@ -1,4 +1,4 @@
-"""The types of single keys, each with its rule and what it allows in a few words for the tables in the docs."""
+"""The types of single keys, each with its rule and, in a few words, what it allows."""
 
 from __future__ import annotations
 
@@ -7,40 +7,48 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from innkeeper.spec import limits, names
+from innkeeper.spec import limits, names, values
+
+FROM_FILE_NAME = Meta(extra={"from_file_name": True})  # no key in the file
 
 
-def _rule(check: Callable[[Any], Any], allowed: str, example: object, *, secret: bool = False) -> Meta:
-    return Meta(extra={"rule": check, "allowed": allowed, "secret": secret}, examples=[example])
+def _text(check: Callable[[str], str], allowed: str, example: str, **more: Any) -> Meta:
+    """A text's rule. `more`: secret=True hides its values, hint="…" replaces the example in a Problem."""
+    return Meta(extra={"rule": check, "allowed": allowed, **more}, examples=[example])
 
 
-TenantName = Annotated[str, _rule(names.tenant_name, "a tenant's name", "alice")]
-RuntimeName = Annotated[str, _rule(names.runtime_name, "a runtime's name", "python3.11")]
-Domain = Annotated[
-    str, _rule(names.domain, f"a domain, at most {limits.MAX_DOMAIN} bytes", "www.example.org")
+TenantName = Annotated[str, _text(names.tenant_name, "a tenant's name", "alice")]
+RuntimeName = Annotated[str, _text(names.runtime_name, "a runtime's name", "python3.11")]
+Domain = Annotated[str, _text(names.domain, "a domain", "www.example.org")]
+TenantPath = Annotated[str, _text(names.path, "a path in /home/TENANT, /var/www or /tmp", "/var/www/blog")]
+UrlPrefix = Annotated[str, _text(names.url_prefix, "the beginning of a URL's path", "/static/")]
+Entry = Annotated[
+    str, _text(names.entry, "a module or the path of a file, then :CALLABLE where needed", "blog.main:app")
 ]
-TenantPath = Annotated[str, _rule(names.path, "a path in /home/TENANT, /var/www or /tmp", "/var/www/blog")]
-UrlPrefix = Annotated[
-    str, _rule(names.url_prefix, f"a URL's path of at most {limits.MAX_URL_DEPTH} names", "/static/")
-]
-Entry = Annotated[str, _rule(names.entry, "module[:callable] or /path.py[:callable]", "/var/www/wsgi.py")]
-Command = Annotated[str, _rule(names.command, "one line of text", "node server.js")]
-Module = Annotated[str, _rule(names.module, "a module's dotted name", "django.http")]
-Python = Annotated[
-    str, _rule(names.python, "the path of a virtualenv's python", "/opt/python3.12/bin/python")
-]
-EnvName = Annotated[str, _rule(names.env_name, "a variable's name", "DJANGO_SETTINGS_MODULE")]
-EnvValue = Annotated[
-    str, _rule(names.env_value, "a text without control characters", "blog.settings", secret=True)
-]
-PasswordUser = Annotated[str, _rule(names.password_user, "a user name", "guest")]
+Command = Annotated[str, _text(values.command, "one line", "gunicorn --bind unix:$DOMAIN_SOCKET blog")]
+Module = Annotated[str, _text(names.module, "a module's name", "django.http")]
+Python = Annotated[str, _text(values.python, "the path of a virtualenv's Python", "/opt/blog/bin/python")]
+EnvName = Annotated[str, _text(values.env_name, "a variable's name", "DJANGO_SETTINGS_MODULE")]
+EnvValue = Annotated[str, _text(values.env_value, "a variable's value", "blog.settings", secret=True)]
+PasswordUser = Annotated[str, _text(values.password_user, "a user name", "guest")]
 PasswordHash = Annotated[
-    str, _rule(names.password_hash, "a bcrypt hash, as `htpasswd -nbB` prints it", "$2y$05$…", secret=True)
+    str,
+    _text(
+        values.password_hash,
+        "a bcrypt hash, as `htpasswd -nB USER` prints it",
+        "$2y$05$…",
+        secret=True,
+        hint="Have one made by: htpasswd -nB USER",
+    ),
 ]
-SystemUser = Annotated[str, _rule(names.system_user, "a user of the host's, not root", "www-data")]
-Size = Annotated[str, _rule(names.size, "a whole number with k, m or g behind it", "100m")]
+SystemUser = Annotated[str, _text(values.system_user, "a user of the host's", "www-data")]
+Size = Annotated[str, _text(values.size, "a number with k, m or g behind it", "100m")]
+
 Uid = Annotated[
-    int,
-    Meta(ge=limits.MIN_UID, le=limits.MAX_UID),
-    Meta(extra={"rule": names.uid}, examples=[20000]),
+    int, Meta(ge=limits.MIN_UID, le=limits.MAX_UID, extra={"rule": values.uid}, examples=[limits.FIRST_UID])
 ]
+Processes = Annotated[int, Meta(ge=1, le=limits.MAX_PROCESSES, examples=[limits.DEFAULT_PROCESSES])]
+Threads = Annotated[int, Meta(ge=1, le=limits.MAX_THREADS, examples=[limits.DEFAULT_THREADS])]
+Timeout = Annotated[int, Meta(ge=1, le=limits.MAX_TIMEOUT, examples=[limits.DEFAULT_TIMEOUT])]
+Idle = Annotated[int, Meta(ge=0, le=limits.MAX_IDLE, examples=[limits.DEFAULT_IDLE])]
+Starts = Annotated[int, Meta(ge=0, le=limits.MAX_STARTS, examples=[8])]

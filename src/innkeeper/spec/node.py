@@ -10,9 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from innkeeper.spec import fields, limits
-from innkeeper.spec.check import Source
-from innkeeper.spec.toml import decode
+from innkeeper.spec import fields, limits, toml
+from innkeeper.spec.source import Source
 
 CODE = "node-invalid"
 NODE_LOGS = ".node"  # beside the logs of the sites: no domain begins with a dot
@@ -78,7 +77,7 @@ class Layout:
         return self.tenant_data(name) / "tmp"
 
     def on_host(self, tenant: str, path: str) -> Path:
-        """Where the tenant's `path` (normal form) lies on the host. Raises ValueError outside its own places."""
+        """Where a path of the tenant's lies on the host. Raises ValueError outside its places."""
         for seen, lies in (
             (f"/home/{tenant}", self.tenant_home),
             ("/var/www", self.tenant_www),
@@ -120,7 +119,7 @@ class Layout:
         return self.run / "control.sock"
 
     @property
-    def keeper_lock(self) -> Path:
+    def lock(self) -> Path:
         return self.run / "keeper.lock"
 
     @property
@@ -183,42 +182,46 @@ class NodeSettings(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=
             '"best": isolate as far as it can'
         ),
     ] = "best"
-    first_uid: Annotated[fields.Uid, Meta(description="the first Unix user id for new tenants")] = 20_000
-    last_uid: Annotated[fields.Uid, Meta(description="the last Unix user id for new tenants")] = 59_999
+    first_uid: Annotated[fields.Uid, Meta(description="the first Unix user id for new tenants")] = (
+        limits.FIRST_UID
+    )
+    last_uid: Annotated[fields.Uid, Meta(description="the last Unix user id for new tenants")] = (
+        limits.LAST_UID
+    )
     starts: Annotated[
-        int,
-        Meta(ge=0, le=limits.MAX_STARTS),
-        Meta(description="workers that may be starting at a time; 0 = two for each core", examples=[8]),
+        fields.Starts, Meta(description="workers that may be starting at a time; 0 = two for each core")
     ] = 0
     max_body: Annotated[fields.Size, Meta(description="how large a request's body may be")] = "100m"
-    nginx_user: Annotated[
-        fields.SystemUser, Meta(description="the Unix user that nginx's workers run as")
-    ] = "www-data"
+    nginx_user: Annotated[fields.SystemUser, Meta(description="the Unix user that nginx serves as")] = (
+        "www-data"
+    )
     default_runtime: Annotated[
         fields.RuntimeName | None,
-        Meta(description="the runtime of apps that name none; if not given, the newest"),
+        Meta(description="the runtime of apps that name none; the newest if not given"),
     ] = None
     timeout: Annotated[
-        int,
-        Meta(ge=limits.MIN_TIMEOUT, le=limits.MAX_TIMEOUT),
-        Meta(description="seconds that a request may take, where [app] does not say", examples=[300]),
+        fields.Timeout, Meta(description="seconds that a request may take, for apps that do not say")
     ] = limits.DEFAULT_TIMEOUT
     idle: Annotated[
-        int,
-        Meta(ge=0, le=limits.MAX_IDLE),
-        Meta(
-            description="seconds without requests before an app sleeps, where [app] does not say",
-            examples=[900],
-        ),
+        fields.Idle,
+        Meta(description="seconds without requests before an app sleeps (0 = never), if it does not say"),
     ] = limits.DEFAULT_IDLE
 
 
 def parse_node(text: str, *, file: str) -> NodeSettings:
-    """The settings that the text of innkeeper.toml holds ("" = all defaults). Raises SpecError."""
-    settings = decode(text, NodeSettings, file=file, code=CODE)
-    if settings.first_uid > settings.last_uid:
-        Source(file, CODE).refuse(
-            f"`first_uid` is {settings.first_uid} and `last_uid` is {settings.last_uid}, which leaves no number between",
-            "Make `last_uid` the greater one.",
+    """The settings that the text of innkeeper.toml holds ("": all defaults). Raises SpecError."""
+    source = Source(file, CODE)
+    settings = toml.decode(text, NodeSettings, source)
+    first, last = settings.first_uid, settings.last_uid
+    if first > last:
+        source.refuse(
+            f"`first_uid` is {first} and `last_uid` is {last}; the last may not be less than the first",
+            f"Write, for example: last_uid = {first + 10_000}",
         )
+    for taken in limits.UNUSABLE_UIDS:
+        if first <= taken <= last:
+            source.refuse(
+                f"`first_uid` is {first} and `last_uid` is {last}; {taken} between them is the system's own",
+                "Choose a range that lies above or below.",
+            )
     return settings

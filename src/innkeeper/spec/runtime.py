@@ -7,9 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from innkeeper.spec import fields, limits, names
-from innkeeper.spec.check import Source
-from innkeeper.spec.toml import decode
+from innkeeper.spec import fields, limits, names, toml
+from innkeeper.spec.source import Source
 
 CODE = "runtime-invalid"
 
@@ -17,7 +16,7 @@ CODE = "runtime-invalid"
 class RuntimeSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One runtime. Its name is its file's name."""
 
-    name: Annotated[fields.RuntimeName, Meta(description="the name: the file's name without `.toml`")]
+    name: Annotated[fields.RuntimeName, fields.FROM_FILE_NAME]
     python: Annotated[fields.Python, Meta(description="the Python of a virtualenv that has pyuwsgi")]
     preload: Annotated[
         tuple[fields.Module, ...],
@@ -28,11 +27,10 @@ class RuntimeSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=T
 
 
 def parse_runtime(name: str, text: str, *, file: str) -> RuntimeSpec:
-    """The runtime that the text of NAME.toml describes. Raises SpecError for any fault of its name or text."""
+    """The runtime that the text of NAME.toml describes. SpecError for any fault of name or text."""
+    source = Source(file, CODE)
     try:
         names.runtime_name(name)
     except ValueError as error:
-        Source(file, CODE).refuse(
-            f"the file's name does not name a runtime: {error}", "Rename or delete the file."
-        )
-    return decode(text, RuntimeSpec, file=file, code=CODE, given={"name": name})
+        source.refuse(f"the file's name is no runtime's: {error}", "Name the file NAME.toml.")
+    return toml.decode(text, RuntimeSpec, source, name=name)

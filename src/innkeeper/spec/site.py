@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from innkeeper.spec import fields, limits, names
-from innkeeper.spec.check import Source
-from innkeeper.spec.toml import decode
+from innkeeper.spec import fields, limits, names, toml
+from innkeeper.spec.node import NodeSettings
+from innkeeper.spec.source import Source
 
 CODE = "site-invalid"
+ENTRIES = ("wsgi", "asgi", "command")
 
 
 class StaticSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -42,26 +43,16 @@ class AppSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
     virtualenv: Annotated[
         fields.TenantPath | None, Meta(description="a virtualenv with the app's packages")
     ] = None
-    processes: Annotated[
-        int,
-        Meta(ge=limits.MIN_PROCESSES, le=limits.MAX_PROCESSES),
-        Meta(description="processes that answer requests", examples=[2]),
-    ] = 1
-    threads: Annotated[
-        int,
-        Meta(ge=limits.MIN_THREADS, le=limits.MAX_THREADS),
-        Meta(description="threads in each process", examples=[4]),
-    ] = 4
-    timeout: Annotated[
-        int,
-        Meta(ge=limits.MIN_TIMEOUT, le=limits.MAX_TIMEOUT),
-        Meta(description="seconds that a request may take", examples=[300]),
-    ] = limits.DEFAULT_TIMEOUT
-    idle: Annotated[
-        int,
-        Meta(ge=0, le=limits.MAX_IDLE),
-        Meta(description="seconds without requests before it sleeps; 0 = never", examples=[900]),
-    ] = limits.DEFAULT_IDLE
+    processes: Annotated[fields.Processes, Meta(description="processes that answer requests")] = (
+        limits.DEFAULT_PROCESSES
+    )
+    threads: Annotated[fields.Threads, Meta(description="threads in each process")] = limits.DEFAULT_THREADS
+    timeout: Annotated[fields.Timeout, Meta(description="seconds that a request may take")] = (
+        limits.DEFAULT_TIMEOUT
+    )
+    idle: Annotated[fields.Idle, Meta(description="seconds without requests before it sleeps; 0 = never")] = (
+        limits.DEFAULT_IDLE
+    )
 
     @property
     def kind(self) -> Literal["wsgi", "asgi", "command"]:
@@ -97,7 +88,7 @@ class PasswordSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=
 class SiteSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One site. Its domain is its file's name."""
 
-    domain: Annotated[fields.Domain, Meta(description="the domain: the file's name without `.toml`")]
+    domain: Annotated[fields.Domain, fields.FROM_FILE_NAME]
     tenant: Annotated[fields.TenantName, Meta(description="whose site it is")]
     aliases: Annotated[
         tuple[fields.Domain, ...],
@@ -125,11 +116,17 @@ class SiteSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
         return msgspec.structs.replace(self, aliases=tuple(aliases))
 
 
-def parse_site(domain: str, text: str, *, file: str) -> SiteSpec:
-    """The site that the text of DOMAIN.toml describes. Raises SpecError for any fault of its name or text."""
+def parse_site(domain: str, text: str, *, file: str, settings: NodeSettings | None = None) -> SiteSpec:
+    """The site that the text of DOMAIN.toml describes. SpecError for any fault of name or text.
+
+    `settings` are the node's, whose `timeout` and `idle` hold for an app that names none.
+    """
     source = Source(file, CODE)
     _check_name(domain, source)
-    spec = decode(text, SiteSpec, file=file, code=CODE, given={"domain": domain})
+    data = toml.read(text, SiteSpec, source)
+    if settings is not None and "app" in data:
+        data["app"] = {"timeout": settings.timeout, "idle": settings.idle, **data["app"]}
+    spec = toml.build({**data, "domain": domain}, SiteSpec)
     _check_aliases(spec, source)
     if spec.app is not None:
         _check_app(spec.app, spec.tenant, source)
@@ -142,38 +139,51 @@ def _check_name(domain: str, source: Source) -> None:
         normal = names.domain(domain)
     except ValueError as error:
         source.refuse(
-            f"the file's name is not a domain with .toml behind it: {error}", "Rename or delete the file."
+            f"the file's name is no domain: {error}",
+            "Name the file DOMAIN.toml, as in blog.example.org.toml.",
         )
     if normal != domain:
-        source.refuse("the file's name is not the domain's normal form", f"Rename the file to {normal}.toml.")
+        source.refuse(
+            f"the file's name is not the normal form of its domain, which is {normal}",
+            f"Rename the file to {normal}.toml.",
+        )
 
 
 def _check_aliases(spec: SiteSpec, source: Source) -> None:
-    seen = {spec.domain}
-    for alias in spec.aliases:
+    seen: dict[str, int] = {}
+    for number, alias in enumerate(spec.aliases, 1):
         if alias == spec.domain:
             source.refuse(
-                f"`aliases` has {alias!r}, which is the site's own domain", "Remove it from `aliases`."
+                f'`aliases` number {number} is "{alias}", the site\'s own domain; it must be another one',
+                "Remove it from `aliases`.",
             )
         if alias in seen:
-            source.refuse(f"`aliases` has {alias!r} twice", "Remove one of them.")
-        seen.add(alias)
+            source.refuse(
+                f'`aliases` numbers {seen[alias]} and {number} are both "{alias}"; each may stand there once',
+                "Remove one of the two.",
+            )
+        seen[alias] = number
 
 
 def _check_app(app: AppSpec, tenant: str, source: Source) -> None:
-    entries = [name for name in ("wsgi", "asgi", "command") if getattr(app, name) is not None]
+    entries = [name for name in ENTRIES if getattr(app, name) is not None]
     if not entries:
         source.refuse(
-            "[app] has none of `wsgi`, `asgi` and `command`; it needs exactly one",
-            'Add a line such as: wsgi = "/var/www/wsgi.py". A site without an app has no [app] at all.',
+            "[app] has none of `wsgi`, `asgi` and `command`; it must have exactly one of them",
+            'Add a line such as: wsgi = "/var/www/wsgi.py". For a site without an app, remove [app].',
         )
     if len(entries) > 1:
         source.refuse(
-            f"[app] has {' and '.join(f'`{name}`' for name in entries)}; it needs exactly one of `wsgi`, `asgi`, `command`",
-            "Remove all but the one that the app is.",
+            f"[app] has {' and '.join(f'`{name}`' for name in entries)}; it must have exactly one of them",
+            "Remove all but the one that fits the app.",
         )
     if app.kind != "command" and app.target.startswith("/"):
         _check_path(app.target, tenant, f"[app] `{app.kind}`", source)
+        if app.target in names.tenant_places(tenant):
+            source.refuse(
+                f'[app] `{app.kind}` is "{app.target}", which is a directory; it must be a file',
+                f'Name the file too: {app.kind} = "{app.target}/wsgi.py"',
+            )
     for key in ("directory", "virtualenv"):
         path = getattr(app, key)
         if path is not None:
@@ -185,7 +195,7 @@ def _check_path(path: str, tenant: str, where: str, source: Source) -> None:
         names.tenant_path(path, tenant)
     except ValueError as error:
         source.refuse(
-            f'{where} is "{path}"; {error}', f"Name a path as the tenant sees it, such as /home/{tenant}/…"
+            f'{where} is "{path}"; {error}', f"Move it to a place such as /home/{tenant}, and name that."
         )
 
 
@@ -195,7 +205,8 @@ def _check_static(spec: SiteSpec, source: Source) -> None:
         _check_path(static.path, spec.tenant, f"[[static]] number {number} `path`", source)
         if static.url in seen:
             source.refuse(
-                f'[[static]] number {seen[static.url]} and number {number} both have the `url` "{static.url}"',
-                "Remove one of them.",
+                f'[[static]] numbers {seen[static.url]} and {number} both have the `url` "{static.url}"; '
+                "each may be mapped once",
+                "Remove one of the two.",
             )
         seen[static.url] = number

@@ -7,9 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from innkeeper.spec import fields, names
-from innkeeper.spec.check import Source
-from innkeeper.spec.toml import decode
+from innkeeper.spec import fields, names, toml
+from innkeeper.spec.source import Source
 
 CODE = "tenant-invalid"
 
@@ -17,7 +16,7 @@ CODE = "tenant-invalid"
 class TenantSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One tenant. Its name is its file's name; its Unix group has the number of its user."""
 
-    name: Annotated[fields.TenantName, Meta(description="the name: the file's name without `.toml`")]
+    name: Annotated[fields.TenantName, fields.FROM_FILE_NAME]
     uid: Annotated[fields.Uid, Meta(description="the Unix user (and group) that all its programs run as")]
 
     @property
@@ -26,14 +25,13 @@ class TenantSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=Tr
 
 
 def parse_tenant(name: str, text: str, *, file: str) -> TenantSpec:
-    """The tenant that the text of NAME.toml describes. Raises SpecError for any fault of its name or text."""
+    """The tenant that the text of NAME.toml describes. SpecError for any fault of name or text."""
+    source = Source(file, CODE)
     try:
         names.tenant_name(name)
     except ValueError as error:
-        Source(file, CODE).refuse(
-            f"the file's name does not name a tenant: {error}", "Rename or delete the file."
-        )
-    return decode(text, TenantSpec, file=file, code=CODE, given={"name": name})
+        source.refuse(f"the file's name is no tenant's: {error}", "Name the file NAME.toml.")
+    return toml.decode(text, TenantSpec, source, name=name)
 
 
 def render_tenant(spec: TenantSpec) -> str:

@@ -1,55 +1,53 @@
-"""From TOML text to a spec: the one door by which settings come in, and every fault told in plain words."""
+"""From TOML text to a spec: the one door by which settings come in."""
 
 from __future__ import annotations
 
-import re
 import tomllib
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import inspect
 
-from innkeeper.spec.check import Check, Source, type_info
+from innkeeper.spec import declared, limits, syntax
+from innkeeper.spec.check import Check
+from innkeeper.spec.source import Source
 
 Spec = TypeVar("Spec", bound=msgspec.Struct)
 
-_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
+
+def decode(text: str, wanted: type[Spec], source: Source, **from_file_name: str) -> Spec:
+    """The spec that a file's text holds. Any fault raises SpecError in plain words."""
+    return build({**read(text, wanted, source), **from_file_name}, wanted)
 
 
-def decode(
-    text: str, wanted: type[Spec], *, file: str, code: str, given: dict[str, str] | None = None
-) -> Spec:
-    """The spec that a file's text holds; `given` are the fields that its name tells, not its text.
-
-    `code` is that of the Problem in the SpecError which any fault raises.
-    """
-    source = Source(file, code)
-    return build(parse(text, source), wanted, source, given or {})
+def read(text: str, wanted: type[msgspec.Struct], source: Source) -> dict[str, Any]:
+    """A file's data, checked and in normal forms, but not yet made into the spec."""
+    return Check(source, declared.table(wanted)).run(_parse(text, source))
 
 
-def build(data: dict[str, Any], wanted: type[Spec], source: Source, given: dict[str, str]) -> Spec:
-    """A spec from plain data, checked key by key."""
-    info = type_info(wanted)
-    assert isinstance(info, inspect.StructType)
-    return msgspec.convert(Check(source, given, info).root(data), wanted)
+def build(checked: dict[str, Any], wanted: type[Spec]) -> Spec:
+    """The spec of data that `read` has checked."""
+    return msgspec.convert(checked, wanted)
 
 
-def parse(text: str, source: Source) -> dict[str, Any]:
-    """The plain data of TOML text."""
+def _parse(text: str, source: Source) -> dict[str, Any]:
+    if len(text) > limits.MAX_FILE:
+        source.refuse(
+            f"it has {len(text)} characters; at most {limits.MAX_FILE} are allowed",
+            "Remove what is not needed.",
+        )
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > limits.MAX_DOTS:
+            source.refuse(
+                f"line {number}: it has more than {limits.MAX_DOTS} dots",
+                "Break the line, or make it shorter.",
+            )
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        _refuse_syntax(text, str(error), source)
+        source.refuse(*syntax.explain(text, str(error)))
     except RecursionError:
         source.refuse(
-            "its lists or tables are nested too deeply", "No key of this file needs more than two levels."
+            "lists or tables are nested too deeply", "Nothing in this file needs more than two levels."
         )
-    except ValueError:  # of int(): more digits than Python converts
-        source.refuse("it has a number with too many digits", "Write a shorter number.")
-
-
-def _refuse_syntax(text: str, message: str, source: Source) -> NoReturn:
-    match = _PLACE.fullmatch(message)
-    what, line, column = match.groups() if match else (message, None, None)
-    where = f"line {line}, column {column}" if line else "the end of the file"
-    source.refuse(f"{where}: this is not valid TOML: {what[:1].lower()}{what[1:]}", "Mend the line.")
+    except ValueError:  # from int()
+        source.refuse("a number in it has too many digits", "Write a smaller number.")
