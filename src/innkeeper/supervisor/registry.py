@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+import msgspec
+
 from innkeeper.kernel import files
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
@@ -137,27 +139,20 @@ class Registry:
         self._forget_last_good(name)
         return Change(name, before, spec, before == spec)
 
-    # The folder's spec is the last good one as long as the file is broken; its text is not kept in memory, so
-    # it is written out from the spec itself.
+    # The last good spec's text is gone when its file is found broken; so what is kept is the spec, as JSON.
 
     def _remember(self, name: str) -> None:
-        path = self._last_good / f"{name}{SUFFIX}"
+        path = self._last_good / f"{name}.json"
         if not path.exists():
-            from innkeeper.spec.render import render_site
-
-            files.write_atomically(path, render_site(self.wanted[name]))
+            files.write_atomically(path, msgspec.json.encode(self.wanted[name]).decode())
 
     def _recall(self, name: str) -> SiteSpec | None:
         """The last good version of a file that was broken before this supervisor came."""
-        from innkeeper.spec.site import parse_site
-
         try:
-            return read(
-                self._last_good / f"{name}{SUFFIX}", lambda domain, text, file: parse_site(domain, text, file=file)
-            )
-        except SpecError:
+            return msgspec.json.decode((self._last_good / f"{name}.json").read_bytes(), type=SiteSpec)
+        except (OSError, msgspec.DecodeError):
             return None
 
     def _forget_last_good(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            (self._last_good / f"{name}{SUFFIX}").unlink()
+            (self._last_good / f"{name}.json").unlink()

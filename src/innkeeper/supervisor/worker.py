@@ -32,7 +32,7 @@ class Worker:
         self.loaded = 0.0  # when it said that it serves; 0 = not yet
         self.ordered = time.monotonic()
         self.problem: Problem | None = None  # why it is about to end, when that is known
-        self._channel = channel
+        self.channel = channel
         self._pidfd = -1
         self._hear: Hear | None = hear
         channel.setblocking(False)
@@ -53,7 +53,7 @@ class Worker:
     def ask(self, word: str) -> None:
         """Send an order: "drain", "report" or "proceed"."""
         try:
-            sockets.send(self._channel, {"do": word})
+            sockets.send(self.channel, {"do": word})
         except OSError:
             self.kill()
 
@@ -62,6 +62,11 @@ class Worker:
         if self._pidfd >= 0:
             processes.signal_by_pidfd(self._pidfd, signal.SIGKILL)
 
+    def redirect(self, hear: Hear) -> None:
+        """Have its further messages heard by another."""
+        if self._hear is not None:
+            self._hear = hear
+
     def abandon(self) -> None:
         """Give up an order that was never obeyed: no process will come of it."""
         self._end()
@@ -69,13 +74,13 @@ class Worker:
     def _on_message(self) -> None:
         while self._hear is not None:
             try:
-                received = sockets.receive(self._channel)
+                received = sockets.receive(self.channel)
             except BlockingIOError:
                 return
             except (OSError, ValueError):
                 received = None
             if received is None:
-                asyncio.get_running_loop().remove_reader(self._channel.fileno())
+                asyncio.get_running_loop().remove_reader(self.channel.fileno())
                 if self._pidfd < 0:
                     self._end()
                 return
@@ -92,8 +97,8 @@ class Worker:
         if hear is None:
             return
         loop = asyncio.get_running_loop()
-        loop.remove_reader(self._channel.fileno())
-        self._channel.close()
+        loop.remove_reader(self.channel.fileno())
+        self.channel.close()
         if self._pidfd >= 0:
             loop.remove_reader(self._pidfd)
             os.close(self._pidfd)

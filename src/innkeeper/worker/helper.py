@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import socket
 
-from innkeeper.kernel import processes
+from innkeeper.kernel import processes, sockets
 from innkeeper.worker.order import Descriptors, Order
 from innkeeper.worker.places import Places
 
 
 def run(order: Order, places: Places, given: Descriptors) -> None:
-    """Run the order's command on the given descriptors; ends this process with the command's status."""
+    """Run the order's command on the given descriptors; tells the supervisor its exit status, and ends."""
     child = os.fork()
     if child == 0:
         processes.die_with_parent()
-        for target, source in enumerate((given.listener, given.stdout, given.stderr)):
+        # The given descriptors may themselves be numbered 0 to 2: copy them out of the way first.
+        copies = [fcntl.fcntl(given[index], fcntl.F_DUPFD, 10) for index in (1, 2, 3)]
+        for target, source in enumerate(copies):
             os.dup2(source, target)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.closerange(3, 256)
@@ -29,4 +33,6 @@ def run(order: Order, places: Places, given: Descriptors) -> None:
         pid, status = os.wait()
         if pid == child:
             code = os.waitstatus_to_exitcode(status)
-            os._exit(code if code >= 0 else 128 - code)
+            with socket.socket(fileno=given.channel) as channel:
+                sockets.send(channel, {"event": "ended", "code": code if code >= 0 else 128 - code})
+            os._exit(0)

@@ -1,0 +1,5 @@
+"""Run the command by `python -m innkeeper`."""
+
+from innkeeper.cli.main import main
+
+main()

@@ -1,0 +1,199 @@
+"""innkeeper site: list, look into, reload, switch on and off, read logs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import tomlkit
+import typer
+from rich.markup import escape
+
+from innkeeper.cli.app import Context, context, fail, names_in, print_json, say, stdout
+from innkeeper.cli.status import print_problems, sites_table
+from innkeeper.kernel import files
+from innkeeper.spec.problem import Problem, SpecError
+from innkeeper.spec.site import SiteSpec, parse_site
+from innkeeper.supervisor.registry import Folder, read
+
+app = typer.Typer(no_args_is_help=True)
+_DOMAIN = typer.Argument(metavar="DOMAIN", autocompletion=names_in(lambda layout: layout.sites))
+_LOGS = ("access", "error", "server")
+_FOLLOW_STEP = 0.2
+
+
+def _parse(name: str, text: str, file: str) -> SiteSpec:
+    return parse_site(name, text, file=file)
+
+
+def _from_file(here: Context, domain: str) -> tuple[SiteSpec | None, Problem | None]:
+    """What the site's file says, whether or not the node is up."""
+    path = here.layout.site_file(domain)
+    if not path.exists():
+        fail(f"there is no site {domain!r}", "`innkeeper site list` shows those there are.")
+    try:
+        return read(path, _parse), None
+    except SpecError as error:
+        return None, error.problem
+
+
+def _offline(domain: str, spec: SiteSpec | None, problem: Problem | None) -> dict[str, Any]:
+    """A site's report when no node is up."""
+    return {
+        "domain": domain,
+        "tenant": spec.tenant if spec else None,
+        "kind": (spec.app.kind if spec.app else "static") if spec else None,
+        "state": "failed" if spec is None else "asleep" if spec.enabled else "disabled",
+        "pid": None,
+        "wakes": 0,
+        "cold_start_ms": None,
+        "problems": [msgspec.to_builtins(problem)] if problem else [],
+    }
+
+
+@app.command("list")
+def list_sites(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """List all sites, with what the running node says of them."""
+    here = context(ctx)
+    answer = here.ask_if_up({"do": "status"})
+    if answer is not None:
+        sites = answer["sites"]
+    else:
+        folder = Folder[SiteSpec](here.layout.sites, _parse)
+        if here.layout.sites.is_dir():
+            folder.load()
+        names = sorted({*folder.specs, *folder.faults})
+        sites = [_offline(name, folder.specs.get(name), folder.faults.get(name)) for name in names]
+    if as_json:
+        print_json(sites)
+        return
+    stdout.print(sites_table(sites))
+    if answer is None:
+        say("(no node is up here; this is what the files say)")
+
+
+@app.command("show", epilog="Example: innkeeper site show blog.example.org")
+def show(
+    ctx: typer.Context,
+    domain: Annotated[str, _DOMAIN],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Show one site: what its file says, what it is doing and what is wrong. Works with the node up or down."""
+    here = context(ctx)
+    spec, problem = _from_file(here, domain)
+    report = here.ask_if_up({"do": "site", "domain": domain})
+    found = report or _offline(domain, spec, problem)
+    found["spec"] = msgspec.to_builtins(spec) if spec else None
+    if as_json:
+        print_json(found)
+        return
+    stdout.print(sites_table([found]))
+    if report is None:
+        say("(no node is up here; this is what the file says)")
+    say(f"\nFile   {here.layout.site_file(domain)}")
+    say(f"Logs   {here.layout.log_dir(domain)}")
+    if spec is not None:
+        stdout.print(f"\n{escape(here.layout.site_file(domain).read_text().rstrip())}", style="dim")
+    print_problems(found)
+
+
+@app.command("reload", epilog="Example: innkeeper site reload blog.example.org")
+def reload(ctx: typer.Context, domain: Annotated[str, _DOMAIN]) -> None:
+    """Load the site's code anew, with no request lost; the old code goes on serving if the new does not load."""
+    here = context(ctx)
+    found = here.ask({"do": "reload", "domain": domain})
+    deadline = time.monotonic() + 30.0
+    while found["state"] in ("starting", "reloading") and time.monotonic() < deadline:
+        time.sleep(0.05)
+        found = here.ask({"do": "site", "domain": domain})
+    print_problems(found)
+    if any(problem["code"].startswith("load-") for problem in found["problems"]):
+        raise typer.Exit(1)
+    say(f"{domain}: {'asleep, loads the new code when it wakes' if found['state'] == 'asleep' else found['state']}")
+
+
+@app.command("enable")
+def enable(ctx: typer.Context, domain: Annotated[str, _DOMAIN]) -> None:
+    """Switch a site on again."""
+    _switch(context(ctx), domain, enabled=True)
+
+
+@app.command("disable")
+def disable(ctx: typer.Context, domain: Annotated[str, _DOMAIN]) -> None:
+    """Switch a site off: visitors see a page that says so, nothing wakes it."""
+    _switch(context(ctx), domain, enabled=False)
+
+
+def _switch(here: Context, domain: str, *, enabled: bool) -> None:
+    """Change `enabled` in the site's file, leaving the rest of it, with its comments, as it is."""
+    _, problem = _from_file(here, domain)
+    if problem is not None:
+        fail(problem.message, problem.hint)
+    path = here.layout.site_file(domain)
+    document = tomlkit.parse(path.read_text())
+    if bool(document.get("enabled", True)) != enabled:
+        if "enabled" in document:
+            document["enabled"] = enabled
+        else:
+            text = tomlkit.dumps(document)
+            document = tomlkit.parse(f"enabled = {str(enabled).lower()}\n{text}")
+        files.write_atomically(path, tomlkit.dumps(document))
+    say(f"{domain} is switched {'on' if enabled else 'off'}")
+
+
+@app.command("logs", epilog="Example: innkeeper site logs blog.example.org --follow")
+def logs(
+    ctx: typer.Context,
+    domain: Annotated[str, _DOMAIN],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added.")] = False,
+    kind: Annotated[list[str] | None, typer.Option(help="access, error or server; may be given more than once.")] = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines of each.")] = 20,
+) -> None:
+    """Print the site's logs: access (requests), error (stderr and tracebacks), server (stdout and uWSGI)."""
+    here = context(ctx)
+    _from_file(here, domain)
+    kinds = kind or list(_LOGS)
+    if unknown := [name for name in kinds if name not in _LOGS]:
+        fail(f"there is no {unknown[0]!r} log", f"A site has the logs {', '.join(_LOGS)}.")
+    paths = {name: here.layout.log_dir(domain) / f"{name}.log" for name in kinds}
+    offsets = {name: _print_tail(name, path, lines, many=len(paths) > 1) for name, path in paths.items()}
+    try:
+        while follow:
+            time.sleep(_FOLLOW_STEP)
+            for name, path in paths.items():
+                offsets[name] = _print_new(path, offsets[name])
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _print_tail(name: str, path: Path, lines: int, *, many: bool) -> int:
+    """Print the last lines; returns the offset up to which the file was read."""
+    if not path.exists():
+        return 0
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - 512 * max(lines, 1)))
+        tail = file.read(size).decode(errors="replace").splitlines()[-lines:] if lines else []
+    if many and tail:
+        stdout.print(f"[bold]── {name}.log[/]")
+    for line in tail:
+        stdout.print(line, markup=False)
+    return size
+
+
+def _print_new(path: Path, offset: int) -> int:
+    if not path.exists():
+        return 0
+    size = path.stat().st_size
+    if size < offset:  # rotated
+        offset = 0
+    if size > offset:
+        with path.open("rb") as file:
+            file.seek(offset)
+            stdout.print(file.read(size - offset).decode(errors="replace"), markup=False, end="")
+    return size

@@ -1,0 +1,133 @@
+"""innkeeper tenant: the owners of sites."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from innkeeper.cli.app import Context, context, fail, names_in, print_json, say, stdout
+from innkeeper.kernel import files
+from innkeeper.spec import names
+from innkeeper.spec.problem import SpecError
+from innkeeper.spec.site import SiteSpec, parse_site
+from innkeeper.spec.tenant import TenantSpec, parse_tenant, render_tenant
+from innkeeper.supervisor.main import edge_gid, read_settings
+from innkeeper.supervisor.registry import Folder
+
+app = typer.Typer(no_args_is_help=True)
+_NAME = typer.Argument(metavar="NAME", autocompletion=names_in(lambda layout: layout.tenants))
+
+
+def _tenants(here: Context) -> Folder[TenantSpec]:
+    folder = Folder[TenantSpec](here.layout.tenants, lambda name, text, file: parse_tenant(name, text, file=file))
+    if here.layout.tenants.is_dir():
+        folder.load()
+    return folder
+
+
+def _sites_of(here: Context, tenant: str) -> list[str]:
+    folder = Folder[SiteSpec](here.layout.sites, lambda name, text, file: parse_site(name, text, file=file))
+    if here.layout.sites.is_dir():
+        folder.load()
+    return sorted(domain for domain, spec in folder.specs.items() if spec.tenant == tenant)
+
+
+@app.command("add", epilog="Example: innkeeper tenant add alice")
+def add(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """Add a tenant: a Unix user id of its own, a home, a /var/www and a /tmp. Works with the node up or down."""
+    here = context(ctx)
+    try:
+        name = names.tenant_name(name)
+        settings = read_settings(here.layout)
+    except ValueError as error:
+        fail(f"{name!r} can't be a tenant's name: {error}")
+    except SpecError as error:
+        fail(error.problem.message, error.problem.hint)
+    existing = _tenants(here)
+    if name in existing.specs or name in existing.faults:
+        fail(f"there is a tenant {name} already", "`innkeeper tenant list` shows all.")
+    taken = {tenant.uid for tenant in existing.specs.values()}
+    uid = next((uid for uid in range(settings.first_uid, settings.last_uid + 1) if uid not in taken), None)
+    if uid is None:
+        fail("all user ids of this node are taken", "Widen `first_uid` … `last_uid` in innkeeper.toml.")
+    layout, gid = here.layout, edge_gid(settings)
+    files.ensure_directory(layout.tenants_data, mode=0o711)
+    files.ensure_directory(layout.tenant_data(name), mode=0o711)
+    files.ensure_directory(layout.tenant_home(name), mode=0o710, uid=uid, gid=gid)
+    files.ensure_directory(layout.tenant_www(name), mode=0o710, uid=uid, gid=gid)
+    files.ensure_directory(layout.tenant_tmp(name), mode=0o700, uid=uid, gid=uid)
+    files.ensure_directory(layout.tenants, mode=0o755)
+    files.write_atomically(layout.tenant_file(name), render_tenant(TenantSpec(name=name, uid=uid)))
+    say(f"Tenant {name} added: user id {uid}, home {layout.tenant_home(name)}")
+
+
+@app.command("rm", epilog="Example: innkeeper tenant rm alice")
+def remove(
+    ctx: typer.Context,
+    name: Annotated[str, _NAME],
+    purge: Annotated[bool, typer.Option(help="Delete the tenant's files at once, instead of setting them aside.")] = False,
+) -> None:
+    """Remove a tenant that has no sites. Its files are set aside in var/lib/innkeeper/removed."""
+    here = context(ctx)
+    existing = _tenants(here)
+    if name not in existing.specs and name not in existing.faults:
+        fail(f"there is no tenant {name!r}", "`innkeeper tenant list` shows all.")
+    if sites := _sites_of(here, name):
+        fail(f"{name} has sites: {', '.join(sites)}", f"Delete their files in {here.layout.sites} first.")
+    here.layout.tenant_file(name).unlink()
+    data = here.layout.tenant_data(name)
+    if data.is_dir() and purge:
+        shutil.rmtree(data)
+    elif data.is_dir():
+        aside = here.layout.lib / "removed" / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}"
+        files.ensure_directory(aside.parent, mode=0o700)
+        data.rename(aside)
+        say(f"Tenant {name} removed; its files are in {aside}")
+        return
+    say(f"Tenant {name} removed")
+
+
+@app.command("list")
+def list_tenants(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """List the tenants."""
+    here = context(ctx)
+    folder = _tenants(here)
+    if as_json:
+        print_json([{"name": spec.name, "uid": spec.uid} for _, spec in sorted(folder.specs.items())])
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("Tenant", "User id", "Sites", "Home"):
+        table.add_column(heading, overflow="fold")
+    for name, spec in sorted(folder.specs.items()):
+        sites = ", ".join(_sites_of(here, name)) or "–"
+        table.add_row(name, str(spec.uid), sites, str(here.layout.tenant_home(name)))
+    stdout.print(table)
+    for fault in folder.faults.values():
+        stdout.print(f"[red]{fault.message}[/]\n  → {fault.hint}")
+
+
+@app.command(
+    "run",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Example: innkeeper tenant run alice -- python -m pip list",
+)
+def run(
+    ctx: typer.Context,
+    name: Annotated[str, _NAME],
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…")],
+) -> None:
+    """Run a command in a tenant's sandbox, as the tenant. The node must be up."""
+    answer = context(ctx).ask(
+        {"do": "run", "tenant": name, "arguments": command}, descriptors=[0, 1, 2], timeout=None
+    )
+    sys.stdout.flush()
+    raise typer.Exit(int(answer["status"]))
+

@@ -1,0 +1,152 @@
+"""innkeeper up: a whole node in the foreground."""
+
+from __future__ import annotations
+
+import fcntl
+import grp
+import os
+import socket
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from innkeeper.cli.app import context, fail, stderr
+from innkeeper.edge import nginx
+from innkeeper.kernel import files, namespaces, processes, sockets
+from innkeeper.keeper import Keeper
+from innkeeper.spec.node import Layout, NodeSettings
+from innkeeper.spec.problem import SpecError
+from innkeeper.supervisor import main as supervisor
+
+HELP = "Run a whole node in the foreground; prints [bold]innkeeper: ready[/] when it serves."
+EPILOG = "Example: innkeeper --root /srv/node up --http 0.0.0.0:80"
+
+_BACKLOG = 4096
+_DEEP_ENOUGH = 1024  # connections that may wait for a worker; fewer, and a burst meets 502
+_WANTED_FILES = 200_000
+
+
+def up(
+    ctx: typer.Context,
+    http: Annotated[
+        list[str] | None, typer.Option(metavar="ADDR:PORT", help="Serve HTTP here; may be given more than once.")
+    ] = None,
+    https: Annotated[
+        list[str] | None, typer.Option(metavar="ADDR:PORT", help="Serve HTTPS here; comes with a later version.")
+    ] = None,
+) -> None:
+    layout = context(ctx).layout
+    if os.geteuid() != 0:
+        fail("a node needs root: it binds ports, makes sandboxes and becomes other users", "Run it with sudo.")
+    if https:
+        fail("--https is not served by this version yet", "Leave it out, and use --http for now.")
+    settings = _read_settings(layout)
+    lock = _prepare(layout, settings)
+    _check_host(settings)
+    listeners = [_listen(address) for address in http or ["0.0.0.0:80"]]
+    addresses = [listener.getsockname()[:2] for listener in listeners]
+    nginx.install(layout, settings, addresses)
+    keeper = Keeper(
+        lambda channel: _start_supervisor(layout, channel),
+        lambda: _start_nginx(layout, listeners),
+        supervisor.log,
+        lambda: print("innkeeper: ready", flush=True),
+    )
+    status = keeper.run()
+    lock.close()
+    raise typer.Exit(status)
+
+
+def _read_settings(layout: Layout) -> NodeSettings:
+    try:
+        return supervisor.read_settings(layout)
+    except SpecError as error:
+        fail(error.problem.message, error.problem.hint, status=2)
+
+
+def _prepare(layout: Layout, settings: NodeSettings) -> socket.socket:
+    """Make the node's directories, and make sure that this is the only node here; returns the lock."""
+    try:
+        edge = grp.getgrnam(settings.nginx_user).gr_gid
+    except KeyError:
+        fail(
+            f"there is no group {settings.nginx_user!r}, which nginx is to run as",
+            "Create the user and group, or name others as `nginx_user` in innkeeper.toml.",
+        )
+    for directory in (layout.sites, layout.tenants, layout.runtimes):
+        files.ensure_directory(directory, mode=0o755)
+    files.ensure_directory(layout.tenants_data, mode=0o711)
+    files.ensure_directory(layout.logs, mode=0o711)
+    files.ensure_directory(layout.run, mode=0o750, gid=edge)
+    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fail(f"a node is up at {layout.root} already", "Stop that one first, or choose another --root.")
+    return os.fdopen(descriptor, "w")  # type: ignore[return-value]
+
+
+def _check_host(settings: NodeSettings) -> None:
+    """Say loudly what this machine does not permit; refuse when the settings say so."""
+    reason = namespaces.permitted()
+    if reason is not None:
+        if settings.isolation == "full":
+            fail(
+                f"isolation = \"full\" is asked for, and this machine does not permit namespaces ({reason})",
+                'Run the node with CAP_SYS_ADMIN, or set isolation = "best" in innkeeper.toml.',
+                status=2,
+            )
+        stderr.print(
+            "[bold yellow]innkeeper: WARNING: reduced isolation.[/] This machine does not permit namespaces "
+            f"({reason}). Sites run as their tenants' users, but see the host's files and processes, and the "
+            "tenants' paths (/home/NAME, /var/www) are not there. Do not host strangers like this."
+        )
+    depth = sockets.somaxconn()
+    if depth < _DEEP_ENOUGH:
+        stderr.print(
+            f"[yellow]innkeeper: net.core.somaxconn is {depth}[/]: bursts of more requests than that to one site "
+            "are refused. → sysctl -w net.core.somaxconn=4096"
+        )
+    processes.raise_file_limit(_WANTED_FILES)
+
+
+def _listen(address: str) -> socket.socket:
+    """Bind ADDR:PORT; held by the keeper, so that connections wait while nginx is restarted."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not port.isdigit() or int(port) > 65535:
+        fail(f"{address!r} is no address", "Write ADDR:PORT, such as 0.0.0.0:80, [::]:80 or 127.0.0.1:8000.", 2)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        listener.bind((host or "0.0.0.0", int(port)))
+    except OSError as error:
+        hint = f"See who has it with `ss -ltnp 'sport = :{port}'`, or choose another port."
+        fail(f"{address} can't be bound: {error.strerror}", hint)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _start_supervisor(layout: Layout, channel: socket.socket) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "innkeeper.supervisor.main", str(layout.root), str(channel.fileno())]
+    return subprocess.Popen(command, pass_fds=[channel.fileno()], stdin=subprocess.DEVNULL)
+
+
+def _start_nginx(
+    layout: Layout, listeners: list[socket.socket]
+) -> subprocess.Popen[bytes]:
+    """nginx, with the listening sockets inherited; it dies with the keeper."""
+    descriptors = [listener.fileno() for listener in listeners]
+    return subprocess.Popen(
+        nginx.command(layout),
+        pass_fds=descriptors,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "NGINX": "".join(f"{descriptor};" for descriptor in descriptors)},
+        preexec_fn=processes.die_with_parent,  # noqa: PLW1509 — the keeper has no threads
+    )
+

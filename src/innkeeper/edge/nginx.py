@@ -1,0 +1,75 @@
+"""nginx's one constant configuration: rendered and installed when a node starts, and never again."""
+
+from __future__ import annotations
+
+import ipaddress
+import pwd
+import shutil
+import string
+from collections.abc import Sequence
+from importlib import resources
+
+from innkeeper.edge import mime, pages
+from innkeeper.kernel import files
+from innkeeper.spec import limits
+from innkeeper.spec.node import Layout, NodeSettings
+
+Address = tuple[str, int]
+
+
+class _Template(string.Template):
+    """@name@ is replaced; $variables are nginx's own."""
+
+    delimiter = "@"
+    pattern = r"@(?:(?P<named>[a-z_]+)@|(?P<escaped>\0)|(?P<braced>\0)|(?P<invalid>\0))"
+
+
+def render(layout: Layout, settings: NodeSettings, http: Sequence[Address]) -> str:
+    """The configuration's text for a node that listens at `http`."""
+    uwsgi = _read("uwsgi.conf")
+    return _Template(_read("nginx.conf")).substitute(
+        user=settings.nginx_user,
+        run=_quoted(layout.run),
+        node_logs=_quoted(layout.node_logs),
+        cache=_quoted(layout.lib / "edge"),
+        max_body=settings.max_body,
+        max_domain=limits.MAX_DOMAIN,
+        listen="\n".join(f"        listen {_spell(address)} default_server backlog=4096;" for address in http),
+        uwsgi="\n".join(f"            {line}" for line in uwsgi.splitlines() if line and line[0] != "#"),
+    )
+
+
+def install(layout: Layout, settings: NodeSettings, http: Sequence[Address]) -> None:
+    """Write the configuration and all that it names: types, pages, directories for what is too big for memory."""
+    user = pwd.getpwnam(settings.nginx_user)
+    files.ensure_directory(layout.node_logs, mode=0o750, gid=user.pw_gid)
+    files.ensure_directory(layout.lib / "edge", mode=0o700, uid=user.pw_uid)
+    files.write_atomically(layout.run / "mime.types", mime.render())
+    files.write_atomically(layout.run / "nginx.conf", render(layout, settings, http))
+    folder = layout.run / "pages" / ".innkeeper"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages.render_all().items():
+        files.write_atomically(folder / f"{name}.html", text)
+
+
+def command(layout: Layout) -> list[str]:
+    """How nginx is started, in the foreground."""
+    program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/sbin") or "nginx"
+    return [program, "-c", str(layout.run / "nginx.conf"), "-e", str(layout.node_logs / "error.log")]
+
+
+def _read(name: str) -> str:
+    return resources.files("innkeeper.edge").joinpath(name).read_text()
+
+
+def _quoted(path: object) -> str:
+    """A path of the operator's as nginx takes it; one with a character that nginx gives a meaning is refused."""
+    text = str(path)
+    if any(character in text for character in "\"'\\;{}$#\n\t "):
+        raise ValueError(f"{text}: a node's root can't have spaces, quotes or any of ; {{ }} $ # \\ in its path")
+    return text
+
+
+def _spell(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port} ipv6only=on" if ipaddress.ip_address(host).version == 6 else f"{host}:{port}"

@@ -1,0 +1,1 @@
+"""One Linux facility a module; knows no sites."""

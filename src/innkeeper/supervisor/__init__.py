@@ -1,0 +1,1 @@
+"""The root daemon: wanted sites beside actual ones, and the steps between."""

@@ -1,0 +1,96 @@
+"""Taking over from a supervisor that was killed: what the keeper holds, sorted and asked how it is doing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from innkeeper.supervisor.custody import Custody, Kept
+from innkeeper.supervisor.worker import Worker
+
+REPORT_TIME = 1.0  # seconds that workers have to say how they are
+
+
+@dataclass
+class Legacy:
+    """What an earlier supervisor left: listening sockets, zygotes' channels, workers with their condition."""
+
+    listeners: dict[str, tuple[socket.socket, dict[str, Any]]] = field(default_factory=dict)
+    zygotes: dict[str, tuple[socket.socket, dict[str, Any]]] = field(default_factory=dict)
+    workers: list[Kept] = field(default_factory=list)
+
+
+def recover(custody: Custody) -> Legacy:
+    """Fetch and sort what the keeper holds."""
+    legacy = Legacy()
+    for kept in custody.recover():
+        kind, _, name = kept.name.partition(":")
+        if kind == "site":
+            legacy.listeners[name] = (socket.socket(fileno=kept.descriptors[0]), kept.note)
+        elif kind == "zygote":
+            legacy.zygotes[name] = (socket.socket(fileno=kept.descriptors[0]), kept.note)
+        else:
+            legacy.workers.append(kept)
+    return legacy
+
+
+class Roll:
+    """The roll-call of adopted workers: each is asked to report, and then handed to its site."""
+
+    def __init__(self, kept: list[Kept], custody: Custody) -> None:
+        self.workers: list[Worker] = []
+        self._custody = custody
+        self._condition: dict[Worker, str] = {}
+        self._complete = asyncio.Event()
+        for entry in kept:
+            identity = int(entry.name.partition(":")[2])
+            channel = socket.socket(fileno=entry.descriptors[0])
+            worker = Worker(identity, entry.note["domain"], channel, self._hear)
+            if len(entry.descriptors) > 1:
+                worker.attach(entry.note["pid"], entry.descriptors[1])
+            self.workers.append(worker)
+            worker.ask("report")
+
+    async def call(self) -> dict[str, list[tuple[Worker, str]]]:
+        """The workers by domain, each with its condition: "ready", "starting" or "leaving"."""
+        if self.workers:
+            try:
+                await asyncio.wait_for(self._complete.wait(), REPORT_TIME)
+            except TimeoutError:
+                pass  # those that say nothing are taken to be starting; the load limit will end them
+        found: dict[str, list[tuple[Worker, str]]] = {}
+        for worker in self.workers:
+            condition = self._condition.get(worker, "starting")
+            if condition != "gone":
+                found.setdefault(worker.domain, []).append((worker, condition))
+        return found
+
+    def _hear(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
+        if event == "report":
+            if message.get("draining") or message.get("failed"):
+                self._condition[worker] = "leaving"
+            else:
+                self._condition[worker] = "ready" if message.get("ready") else "starting"
+        elif event == "loaded":
+            self._condition[worker] = "ready"
+        elif event == "gone":
+            self._condition[worker] = "gone"
+            self._custody.drop(worker.kept_name)
+        if len(self._condition) == len(self.workers):
+            self._complete.set()
+
+
+def close(listeners: dict[str, tuple[socket.socket, dict[str, Any]]], drop: Callable[[str], None]) -> None:
+    """Let go of sockets that belong to no site any more."""
+    for domain, (listener, _) in listeners.items():
+        drop(f"site:{domain}")
+        listener.close()
+
+
+def highest_identity(kept: list[Kept]) -> int:
+    """The largest worker number in use, so that new ones differ."""
+    return max((int(entry.name.partition(":")[2]) for entry in kept), default=0)
+

@@ -1,0 +1,241 @@
+"""The supervisor process: put together from its parts, run until told to end.
+
+Started by the keeper with the node's root and the descriptor of its channel to the keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import grp
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from innkeeper.edge.routes import Routes
+from innkeeper.kernel import files, namespaces, processes
+from innkeeper.spec.node import Layout, NodeSettings, parse_node
+from innkeeper.spec.problem import SpecError
+from innkeeper.spec.runtime import RuntimeSpec
+from innkeeper.spec.site import SiteSpec, parse_site
+from innkeeper.spec.tenant import TenantSpec, parse_tenant
+from innkeeper.supervisor import adoption, helpers, report, runtimes
+from innkeeper.supervisor.admission import Admission
+from innkeeper.supervisor.control import Control, Reply
+from innkeeper.supervisor.custody import Custody
+from innkeeper.supervisor.node import Node
+from innkeeper.supervisor.registry import Folder, Registry
+from innkeeper.supervisor.services import Services
+from innkeeper.supervisor.wakeups import Wakeups
+from innkeeper.supervisor.watch import Watch
+from innkeeper.supervisor.zygotes import Zygote
+
+WANTED_FILES = 200_000  # open files: one for each site, and some for each worker
+LONGEST_QUEUE = 2_000  # starts that may wait for a place
+DRAIN_TIME = 5.0  # seconds that workers have to finish when the node ends
+
+
+def log(text: str) -> None:
+    print(f"innkeeper: {text}", file=sys.stderr, flush=True)
+
+
+class Supervisor:
+    """The parts, and the requests that come to them from outside."""
+
+    def __init__(self, root: Path, channel: socket.socket) -> None:
+        self.layout = Layout(root)
+        self.settings = read_settings(self.layout)
+        self.walled = namespaces.permitted() is None
+        self.isolation = "full" if self.walled else "reduced"
+        self._custody = Custody(channel)
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        """Take over what is there, serve until SIGTERM, and end all workers."""
+        os.chdir(self.layout.run)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stopped.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self.node.refresh())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        legacy = adoption.recover(self._custody)
+        self._assemble()
+        self._start_zygotes(legacy)
+        roll = adoption.Roll(legacy.workers, self._custody)
+        self.services.last_identity = adoption.highest_identity(legacy.workers)
+        unused = self.node.take_over(legacy.listeners, await roll.call())
+        adoption.close(unused, self._custody.drop)
+        self.services.routes.sweep(set(self.node.published))
+        gc.collect()
+        gc.freeze()
+        Control(self._answer)
+        self._watch_files()
+        self.node.refresh()  # what changed between the first look and the watch
+        loop.add_reader(self._custody.channel.fileno(), self._on_keeper)
+        self._custody.say("ready")
+        await self._stopped.wait()
+        await self._end()
+
+    def _assemble(self) -> None:
+        settings = self.settings
+        gid = edge_gid(settings)
+        self.tenants = Folder[TenantSpec](
+            self.layout.tenants, lambda name, text, file: parse_tenant(name, text, file=file)
+        )
+        self.tenants.load()
+        self.services = Services(
+            layout=self.layout,
+            settings=settings,
+            custody=self._custody,
+            routes=Routes(self.layout),
+            admission=Admission(settings.starts or 2 * (os.cpu_count() or 1), LONGEST_QUEUE),
+            wakeups=Wakeups(lambda domain: self.node.ring(domain)),
+            edge_gid=gid,
+            log=log,
+            tenants=self.tenants.specs,
+        )
+        sites = Folder[SiteSpec](self.layout.sites, lambda name, text, file: parse_site(name, text, file=file, settings=settings))
+        last_good = self.layout.lib / "last-good"
+        files.ensure_directory(last_good, mode=0o700)
+        self.node = Node(Registry(sites, last_good), self.services)
+
+    def _start_zygotes(self, legacy: adoption.Legacy) -> None:
+        found, default = runtimes.load(self.layout, self.settings, log)
+        self.services.default_runtime = default
+        for spec in found.values():
+            self._add_zygote(spec)
+        for name, (channel, note) in legacy.zygotes.items():
+            zygote = self.services.zygotes.get(name)
+            if zygote is None:
+                channel.close()
+                self._custody.drop(f"zygote:{name}")
+            else:
+                zygote.adopt(channel, note)
+        for zygote in self.services.zygotes.values():
+            zygote.start()
+
+    def _add_zygote(self, spec: RuntimeSpec) -> None:
+        self.services.zygotes[spec.name] = Zygote(
+            spec,
+            self.layout,
+            self._custody,
+            walled=self.walled,
+            on_forked=self._on_forked,
+            on_refused=self._on_refused,
+            log=log,
+        )
+
+    def _on_forked(self, identity: int, pid: int, pidfd: int) -> None:
+        worker = self.services.workers.get(identity)
+        if worker is None:  # its order was withdrawn meanwhile
+            os.close(pidfd)
+            return
+        self._custody.keep(
+            worker.kept_name, [worker.channel.fileno(), pidfd], {"domain": worker.domain, "pid": pid}
+        )
+        worker.attach(pid, pidfd)
+
+    def _on_refused(self, identity: int, reason: str) -> None:
+        worker = self.services.workers.get(identity)
+        site = self.node.sites.get(worker.domain) if worker else None
+        log(f"no worker could be forked: {reason}")
+        if site is not None:
+            site.refused(reason)
+        elif worker is not None:
+            worker.abandon()
+
+    def _watch_files(self) -> None:
+        watch = Watch()
+        watch.add(self.layout.sites, self.node.refresh)
+        watch.add(self.layout.tenants, self._on_tenants)
+
+    def _on_tenants(self, names: set[str] | None) -> None:
+        if names is None:
+            self.tenants.load()
+        for name in names or ():
+            self.tenants.refresh(name)
+        self.node.tenants_changed()
+
+    def _on_keeper(self) -> None:
+        """The keeper says nothing unasked: readable means that it is gone, and so must we be."""
+        self._stopped.set()
+
+    # ── the control socket ───────────────────────────────────────────────────────────────────────────────
+
+    def _answer(self, request: dict[str, Any], descriptors: list[int], reply: Reply) -> None:
+        word = request["do"]
+        if word == "status":
+            reply.send(report.status(self.node, self.isolation))
+        elif word == "run":
+            helpers.run(request, descriptors, reply, self.services)
+        elif word == "site":
+            domain = self._known(request["domain"], reply)
+            if domain:
+                reply.send(report.site(self.node, domain))
+        elif word == "reload":
+            domain = self._known(request["domain"], reply)
+            if domain and domain in self.node.sites:
+                self.node.sites[domain].reload()
+                reply.send(report.site(self.node, domain))
+            elif domain:
+                reply.refuse(f"{domain} is a static site: there is no app to reload")
+        else:
+            reply.refuse(f"this node does not know the request {word!r}; is it older than the command?")
+
+    def _known(self, domain: str, reply: Reply) -> str | None:
+        if domain in self.node.published or domain in self.node.registry.faults or domain in self.node.faults:
+            return domain
+        reply.refuse(f"there is no site {domain!r}; `innkeeper site list` shows those there are")
+        return None
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _end(self) -> None:
+        """Let workers finish for a moment, then end them all, and the zygotes."""
+        workers = list(self.services.workers.values())
+        for worker in workers:
+            worker.ask("drain")
+        end = asyncio.get_running_loop().time() + DRAIN_TIME
+        while self.services.workers and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.02)
+        for worker in list(self.services.workers.values()):
+            worker.kill()
+        for zygote in self.services.zygotes.values():
+            zygote.stop()
+
+
+def read_settings(layout: Layout) -> NodeSettings:
+    """The node's settings; raises SpecError for a broken innkeeper.toml."""
+    try:
+        text = layout.settings_file.read_text()
+    except FileNotFoundError:
+        text = ""
+    return parse_node(text, file=layout.settings_file.name)
+
+
+def edge_gid(settings: NodeSettings) -> int:
+    """The group that nginx runs as, which may reach sockets and homes."""
+    return grp.getgrnam(settings.nginx_user).gr_gid
+
+
+def main(arguments: list[str]) -> int:
+    """Run the supervisor: arguments are the node's root and the descriptor of the keeper's channel."""
+    root, descriptor = arguments
+    processes.set_name("ik supervisor")
+    processes.raise_file_limit(WANTED_FILES)
+    channel = socket.socket(fileno=int(descriptor))
+    os.set_inheritable(channel.fileno(), False)
+    try:
+        supervisor = Supervisor(Path(root), channel)
+    except SpecError as error:
+        log(f"{error.problem.message} {error.problem.hint}")
+        return 2
+    asyncio.run(supervisor.run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,206 @@
+"""The node: wanted sites from files, actual sites from the kernel, and the steps from one to the other."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from innkeeper.edge import logs
+from innkeeper.edge.routes import Route
+from innkeeper.kernel import sockets
+from innkeeper.spec.problem import Problem, SpecError
+from innkeeper.spec.site import SiteSpec
+from innkeeper.supervisor import starting
+from innkeeper.supervisor.plan import Step, steps
+from innkeeper.supervisor.registry import Change, Registry
+from innkeeper.supervisor.services import Services
+from innkeeper.supervisor.site import Site
+from innkeeper.supervisor.worker import Worker
+
+_SOCKET_MODE = 0o660
+_WANTED_BACKLOG = 4096
+
+
+class Node:
+    """All sites of a node: those with an app have a `Site`, static ones only routes."""
+
+    def __init__(self, registry: Registry, services: Services) -> None:
+        self.registry = registry
+        self.services = services
+        self.sites: dict[str, Site] = {}
+        self.published: dict[str, SiteSpec] = {}
+        self.faults: dict[str, Problem] = {}  # of sites whose file is good, but which can't be had like this
+        self._aliases: dict[str, str] = {}  # alias → domain
+        self._backlog = min(_WANTED_BACKLOG, sockets.somaxconn())
+        self._legacy: dict[str, tuple[socket.socket, dict[str, Any]]] = {}
+
+    # ── changes ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def refresh(self, names: Iterable[str] | None = None) -> None:
+        """Read the named site files (None: all) and make it so."""
+        self.apply(self.registry.refresh(names))
+
+    def apply(self, changes: list[Change]) -> None:
+        """Carry out changes; a site that can't be had leaves the others alone."""
+        freed = False
+        for change in changes:
+            wanted = self._admissible(change)
+            if change.after is not None and wanted is None:
+                continue
+            before = self.published.get(change.domain)
+            freed = freed or bool(before and set(before.aliases) - set(wanted.aliases if wanted else ()))
+            self._carry_out(change.domain, before, wanted, touched=change.touched)
+        if freed:
+            self._retry_faulty()
+
+    def tenants_changed(self) -> None:
+        """A tenant came, changed or went: sites that had none may be possible now."""
+        self._retry_faulty()
+
+    def ring(self, domain: str) -> None:
+        site = self.sites.get(domain)
+        if site is not None:
+            site.ring()
+
+    def take_over(
+        self,
+        listeners: dict[str, tuple[socket.socket, dict[str, Any]]],
+        workers: dict[str, list[tuple[Worker, str]]],
+    ) -> dict[str, tuple[socket.socket, dict[str, Any]]]:
+        """The first `apply`, with what an earlier supervisor left; returns the listeners of no site."""
+        self._legacy = dict(listeners)
+        self.refresh()
+        for domain, found in workers.items():
+            site = self.sites.get(domain)
+            for worker, _ in found:
+                self.services.workers[worker.identity] = worker
+                worker.redirect(site.hear if site else self._hear_orphan)
+            if site is not None:
+                site.adopt(found)
+            else:
+                for worker, _ in found:
+                    worker.ask("drain")
+        unused, self._legacy = self._legacy, {}
+        return unused
+
+    def _hear_orphan(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
+        if event == "gone":
+            self.services.workers.pop(worker.identity, None)
+            self.services.custody.drop(worker.kept_name)
+
+    # ── what may be published ────────────────────────────────────────────────────────────────────────────
+
+    def _admissible(self, change: Change) -> SiteSpec | None:
+        """The wanted spec, less the aliases that are another site's; None when it can't be published at all."""
+        wanted = change.after
+        self.faults.pop(change.domain, None)
+        if wanted is None:
+            return None
+        try:
+            starting.tenant_of(wanted, self.services)
+            if wanted.app is not None:
+                starting.zygote_of(wanted, self.services)
+        except SpecError as error:
+            self.faults[change.domain] = error.problem
+            return None
+        taken = [alias for alias in wanted.aliases if self._holder(alias) not in (None, change.domain)]
+        if taken:
+            self.faults[change.domain] = Problem(
+                "alias-taken",
+                f"{change.domain}.toml: `aliases` has {taken[0]!r}, which {self._holder(taken[0])} has already",
+                "Remove it from one of the two files. The site's other names are served.",
+            )
+            kept = tuple(alias for alias in wanted.aliases if alias not in taken)
+            return wanted.with_aliases(kept)
+        return wanted
+
+    def _holder(self, name: str) -> str | None:
+        """The site that a host name leads to. A site's own name comes before any alias."""
+        return name if name in self.registry.wanted else self._aliases.get(name)
+
+    def _retry_faulty(self) -> None:
+        names = [name for name in self.faults if name in self.registry.wanted]
+        self.apply([Change(name, self.published.get(name), self.registry.wanted[name], False) for name in names])
+
+    # ── steps ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _carry_out(
+        self, domain: str, actual: SiteSpec | None, wanted: SiteSpec | None, *, touched: bool
+    ) -> None:
+        site = self.sites.get(domain)
+        if site is not None and wanted is not None and wanted.app is not None:
+            site.spec = wanted
+        try:
+            for step in steps(actual, wanted, touched=touched):
+                self._take_step(step, domain, wanted)
+        except OSError as error:
+            self.faults[domain] = Problem(
+                "host-failed",
+                f"{domain}: the site could not be set up: {error}",
+                "This is for the operator: free disk space, inodes or open files, then touch the site's file.",
+            )
+            self.services.log(f"{domain}: {error}")
+            return
+        for alias in actual.aliases if actual else ():
+            if self._aliases.get(alias) == domain:
+                del self._aliases[alias]
+        self._aliases.update(dict.fromkeys(wanted.aliases if wanted else (), domain))
+        if wanted is None:
+            self.published.pop(domain, None)
+        else:
+            self.published[domain] = wanted
+
+    def _take_step(self, step: Step, domain: str, wanted: SiteSpec | None) -> None:
+        site = self.sites.get(domain)
+        if step is Step.BIND and wanted is not None:
+            self.sites[domain] = self._bind(wanted)
+        elif step is Step.PUBLISH and wanted is not None:
+            self._publish(wanted)
+        elif step is Step.WITHDRAW:
+            self.services.routes.withdraw(domain)
+        elif site is not None and step is Step.ENABLE:
+            site.enable()
+        elif site is not None and step is Step.DISABLE:
+            site.disable()
+        elif site is not None and step is Step.RELOAD:
+            site.reload()
+        elif site is not None and step is Step.STOP:
+            site.close()
+        elif step is Step.UNBIND:
+            self.sites.pop(domain, None)
+            self.services.custody.drop(f"site:{domain}")
+            self.services.routes.forget(domain)
+
+    def _bind(self, wanted: SiteSpec) -> Site:
+        """The site's socket: the one that is kept since an earlier supervisor, or a new one."""
+        listener, note = self._legacy.pop(wanted.domain, (None, {}))
+        if listener is None:
+            directory = f"live/{wanted.domain}"
+            os.makedirs(directory, mode=0o755, exist_ok=True)
+            listener = sockets.listen(
+                f"{directory}/sock", mode=_SOCKET_MODE, gid=self.services.edge_gid, backlog=self._backlog
+            )
+            self.services.custody.keep(f"site:{wanted.domain}", [listener.fileno()])
+        for flag in ("failed", "busy", "slow"):
+            self.services.routes.clear_flag(wanted.domain, flag)
+        site = Site(wanted, listener, self.services)
+        site.wakes = int(note.get("wakes", 0))
+        site.cold_start_ms = note.get("cold_start_ms")
+        return site
+
+    def _publish(self, wanted: SiteSpec) -> None:
+        layout, tenant = self.services.layout, self.services.tenants[wanted.tenant]
+        logs.prepare(layout, wanted.domain, gid=tenant.uid, nginx_user=self.services.settings.nginx_user)
+        self.services.routes.publish(
+            Route(
+                domain=wanted.domain,
+                aliases=wanted.aliases,
+                enabled=wanted.enabled,
+                has_app=wanted.app is not None,
+                static=tuple((entry.url, str(layout.on_host(wanted.tenant, entry.path))) for entry in wanted.static),
+                uid=tenant.uid,
+                gid=tenant.uid,
+            )
+        )

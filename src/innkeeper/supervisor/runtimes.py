@@ -1,0 +1,91 @@
+"""The runtimes of a node: those that its files name, and the one that came with Innkeeper."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from innkeeper.spec.node import Layout, NodeSettings
+from innkeeper.spec.runtime import RuntimeSpec, parse_runtime
+from innkeeper.supervisor.registry import Folder
+
+# What the built-in runtime's zygote imports beforehand: the parts of its packages that nearly every app uses,
+# and that need no settings.
+PRELOAD = (
+    "django",
+    "django.conf",
+    "django.apps",
+    "django.core.wsgi",
+    "django.core.handlers.wsgi",
+    "django.core.cache",
+    "django.core.checks",
+    "django.core.management",
+    "django.core.signing",
+    "django.core.validators",
+    "django.db",
+    "django.db.models",
+    "django.db.backends.sqlite3.base",
+    "django.db.migrations",
+    "django.forms",
+    "django.http",
+    "django.middleware.common",
+    "django.middleware.csrf",
+    "django.middleware.security",
+    "django.middleware.clickjacking",
+    "django.shortcuts",
+    "django.template.backends.django",
+    "django.template.context_processors",
+    "django.template.defaulttags",
+    "django.template.loader",
+    "django.template.loaders.app_directories",
+    "django.template.loaders.filesystem",
+    "django.template.loaders.cached",
+    "django.urls",
+    "django.utils.translation",
+    "django.utils.autoreload",
+    "django.utils.log",
+    "django.views.generic",
+    "django.views.debug",
+    "django.contrib.admin.apps",
+    "django.contrib.auth.apps",
+    "django.contrib.auth.hashers",
+    "django.contrib.contenttypes.apps",
+    "django.contrib.messages.apps",
+    "django.contrib.messages.middleware",
+    "django.contrib.sessions.apps",
+    "django.contrib.sessions.middleware",
+    "django.contrib.staticfiles.apps",
+    "django.contrib.staticfiles.storage",
+    "flask",
+    "flask.json.provider",
+    "jinja2",
+    "jinja2.ext",
+    "werkzeug.debug",
+    "werkzeug.middleware.proxy_fix",
+)
+
+
+def built_in() -> dict[str, RuntimeSpec]:
+    """The runtimes beside our own environment: <environment>/runtimes/NAME/bin/python."""
+    found: dict[str, RuntimeSpec] = {}
+    for python in sorted(Path(sys.prefix, "runtimes").glob("*/bin/python")):
+        name = python.parents[1].name
+        found[name] = RuntimeSpec(name=name, python=str(python), preload=PRELOAD)
+    return found
+
+
+def load(
+    layout: Layout, settings: NodeSettings, log: Callable[[str], None]
+) -> tuple[dict[str, RuntimeSpec], str]:
+    """All runtimes by name, and the name of the default one ("" when there is none)."""
+    found = built_in()
+    folder = Folder[RuntimeSpec](layout.runtimes, lambda name, text, file: parse_runtime(name, text, file=file))
+    folder.load()
+    for fault in folder.faults.values():
+        log(f"{fault.message} {fault.hint}")
+    found.update(folder.specs)
+    default = settings.default_runtime or next(reversed(sorted(found)), "")
+    if not found:
+        log("there is no runtime, so no app can be served; run scripts/setup, or add one to etc/innkeeper/runtimes")
+    return found, default

@@ -1,0 +1,1 @@
+"""The warm parent that workers are forked from."""
