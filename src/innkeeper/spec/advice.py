@@ -6,17 +6,20 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import inspect
+from msgspec import Struct, inspect
 
-from innkeeper.spec import words
+from innkeeper.spec import declared, words
 from innkeeper.spec.declared import Key, Kind
 from innkeeper.spec.source import Place
 
 _LONGEST_TYPO = 40  # `difflib` takes its time over longer ones
 
 
-def unknown_key(place: Place, known: Mapping[str, Key], root: Mapping[str, Key]) -> str:
+def unknown_key(place: Place, known: Mapping[str, Key], wanted: type[Struct]) -> str:
     """For a key that its table does not have: the table that has it, or the key that was meant."""
+    root = declared.table(wanted)
+    if not place.table and place.key in declared.told_by_file_name(wanted):
+        return f"Remove it: the file's name tells the {place.name}."
     if place.key in root:
         return f"`{place.name}` belongs at the top of the file, above the first line in [ ]."
     for name, key in root.items():

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from msgspec import inspect
+from msgspec import Struct, inspect
 
-from innkeeper.spec import advice, words
+from innkeeper.spec import advice, declared, words
 from innkeeper.spec.declared import Key, Kind
 from innkeeper.spec.source import Place, Source
 
@@ -18,9 +18,10 @@ from innkeeper.spec.source import Place, Source
 class Check:
     """One walk through one file's data."""
 
-    def __init__(self, source: Source, root: Mapping[str, Key]) -> None:
+    def __init__(self, source: Source, wanted: type[Struct]) -> None:
         self._source = source
-        self._root = root
+        self._wanted = wanted
+        self._root = declared.table(wanted)
 
     def run(self, data: dict[str, Any]) -> dict[str, Any]:
         """The data with all values in their normal forms. Raises SpecError at the first fault."""
@@ -104,7 +105,7 @@ class Check:
         self._source.refuse(
             f"{place.table or 'the top of the file'} has the unknown key `{place.name}`; "
             f"the keys there are {words.listed(known)}",
-            advice.unknown_key(place, known, self._root),
+            advice.unknown_key(place, known, self._wanted),
         )
 
     def _refuse_value(self, value: Any, kind: Kind, place: Place) -> NoReturn:

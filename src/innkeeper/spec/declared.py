@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -51,21 +51,31 @@ class Kind:
         """How a table begins, with {} for the key."""
         return "[[{}]]" if self.is_list else "[{}]"
 
-    @cached_property
+    @property
+    def choices(self) -> str:
+        """The values of its type that are allowed, in a few words; "" for all of them."""
+        core = self.core
+        if isinstance(core, inspect.IntType):
+            return f"{core.ge} to {core.le}"
+        if isinstance(core, inspect.LiteralType):
+            return " or ".join(words.quoted(str(choice)) for choice in core.values)
+        if isinstance(core, inspect.StrType):
+            return str(self.extra["allowed"])
+        return self.item.choices if self.item else ""
+
+    @property
     def allowed(self) -> str:
         """What may be written for it."""
         core = self.core
         if isinstance(core, inspect.BoolType):
             return "true or false"
         if isinstance(core, inspect.IntType):
-            return f"a whole number from {core.ge} to {core.le}"
-        if isinstance(core, inspect.LiteralType):
-            return " or ".join(words.quoted(str(choice)) for choice in core.values)
+            return f"a whole number from {self.choices}"
         if isinstance(core, inspect.StrType):
-            return f"a text in quotes ({self.extra['allowed']})"
+            return f"a text in quotes ({self.choices})"
         if self.is_list and self.item:
             return "a list of tables" if self.inner_keys else f"a list of entries, each {self.item.allowed}"
-        return "a table"
+        return self.choices if isinstance(core, inspect.LiteralType) else "a table"
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,12 @@ class Key:
     @property
     def required(self) -> bool:
         return self.default is msgspec.NODEFAULT
+
+
+@cache
+def told_by_file_name(wanted: type[msgspec.Struct]) -> frozenset[str]:
+    """The fields that come from the name of the file."""
+    return frozenset(one.name for one in msgspec.structs.fields(wanted)) - table(wanted).keys()
 
 
 @cache

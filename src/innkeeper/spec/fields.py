@@ -23,7 +23,7 @@ Domain = Annotated[str, _text(names.domain, "a domain", "www.example.org")]
 TenantPath = Annotated[str, _text(names.path, "a path in /home/TENANT, /var/www or /tmp", "/var/www/blog")]
 UrlPrefix = Annotated[str, _text(names.url_prefix, "the beginning of a URL's path", "/static/")]
 Entry = Annotated[
-    str, _text(names.entry, "a module or the path of a file, then :CALLABLE where needed", "blog.main:app")
+    str, _text(names.entry, "MODULE, MODULE:CALLABLE, /PATH.py or /PATH.py:CALLABLE", "blog.main:app")
 ]
 Command = Annotated[str, _text(values.command, "one line", "gunicorn --bind unix:$DOMAIN_SOCKET blog")]
 Module = Annotated[str, _text(names.module, "a module's name", "django.http")]
@@ -35,7 +35,7 @@ PasswordHash = Annotated[
     str,
     _text(
         values.password_hash,
-        "a bcrypt hash, as `htpasswd -nB USER` prints it",
+        "a bcrypt hash",
         "$2y$05$…",
         secret=True,
         hint="Have one made by: htpasswd -nB USER",

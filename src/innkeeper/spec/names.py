@@ -19,8 +19,8 @@ _WITHOUT_SIGNS = str.maketrans("", "", " .-+@,=~:")
 _SYSTEM_USERS = (
     "adm avahi backup bin colord daemon dialout disk dnsmasq docker ftp games gnats halt innkeeper irc kmem "
     "libuuid list lp lxd mail man memcache messagebus mongodb mysql netdev news nginx nobody nogroup ntp "
-    "operator polkitd postfix postgres proxy rabbitmq redis root rtkit saned shadow shutdown sshd staff statd "
-    "sudo sync sys syslog tape tcpdump tss tty usbmux users utmp uucp uuidd wheel www-data"
+    "operator polkitd postfix postgres proxy rabbitmq redis root rtkit saned shadow shutdown sshd staff "
+    "statd sudo sync sys syslog tape tcpdump tss tty usbmux users utmp uucp uuidd wheel www-data"
 )
 RESERVED_TENANTS = frozenset(_SYSTEM_USERS.split())
 
@@ -96,7 +96,7 @@ def _check_punycode(label: str) -> None:
 def path(text: str) -> str:
     """An absolute path without ".", ".." and empty segments, and without signs that shells interpret."""
     if not text.startswith("/"):
-        raise ValueError("a path begins with /")
+        raise ValueError('a path begins with /, as in "/var/www/blog"')
     segments = [segment for segment in text.split("/") if segment]
     for segment in segments:
         _check_segment(segment, limits.MAX_SEGMENT)
@@ -136,7 +136,7 @@ def tenant_path(text: str, tenant: str) -> str:
 def url_prefix(text: str) -> str:
     """The beginning of a URL's path, such as "/static" (which is the same as "/static/"), or "/" for all."""
     if not text.startswith("/"):
-        raise ValueError("a URL prefix begins with /")
+        raise ValueError('a URL prefix begins with /, as in "/static/"')
     segments = text.split("/")[1:]
     if segments[-1] == "":
         segments.pop()

@@ -83,7 +83,7 @@ class Layout:
             ("/var/www", self.tenant_www),
             ("/tmp", self.tenant_tmp),
         ):
-            if path == seen or path.startswith(seen + "/"):
+            if path == seen or (path.startswith(seen + "/") and ".." not in path.split("/")):
                 return lies(tenant) / path[len(seen) + 1 :]
         raise ValueError(f"{path} is in none of the places of {tenant}")
 

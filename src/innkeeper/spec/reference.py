@@ -23,7 +23,7 @@ _TYPES: tuple[tuple[type[inspect.Type], str], ...] = (
 
 
 class Row(NamedTuple):
-    """One key. `table` is its heading ("" = the top of the file); `default` a value, "required" or "" (none)."""
+    """One key. `table` is its heading ("": the top of the file); `default` a value, "required" or ""."""
 
     table: str
     key: str
@@ -41,7 +41,7 @@ def describe(wanted: type[msgspec.Struct]) -> list[Row]:
 def _rows(keys: Mapping[str, Key], heading: str) -> Iterator[Row]:
     for name, key in keys.items():
         kind = key.kind
-        yield Row(heading, name, _type(kind), _default(key), kind.allowed, kind.help)
+        yield Row(heading, name, _type(kind), _default(key), kind.choices, kind.help)
     for name, key in keys.items():
         yield from _rows(key.kind.inner_keys, key.kind.heading.format(name))
 

@@ -82,7 +82,10 @@ class PasswordSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=
     """A user name and password that all visitors must give."""
 
     user: Annotated[fields.PasswordUser, Meta(description="the user name")]
-    hash: Annotated[fields.PasswordHash, Meta(description="the password's hash, made by `htpasswd -nbB`")]
+    hash: Annotated[
+        fields.PasswordHash,
+        Meta(description="the password's hash, as `htpasswd -nB USER` prints it behind the colon"),
+    ]
 
 
 class SiteSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -106,7 +109,7 @@ class SiteSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
         tuple[StaticSpec, ...],
         Meta(max_length=limits.MAX_STATIC, description="URLs answered with files; one [[static]] for each"),
     ] = ()
-    https: Annotated[HttpsSpec, Meta(description="HTTPS")] = HttpsSpec()
+    https: Annotated[HttpsSpec, Meta(description="how the site uses HTTPS")] = HttpsSpec()
     password: Annotated[PasswordSpec | None, Meta(description="a password that all visitors must give")] = (
         None
     )

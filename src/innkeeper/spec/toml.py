@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from innkeeper.spec import declared, limits, syntax
+from innkeeper.spec import limits, syntax
 from innkeeper.spec.check import Check
 from innkeeper.spec.source import Source
 
@@ -21,7 +21,7 @@ def decode(text: str, wanted: type[Spec], source: Source, **from_file_name: str)
 
 def read(text: str, wanted: type[msgspec.Struct], source: Source) -> dict[str, Any]:
     """A file's data, checked and in normal forms, but not yet made into the spec."""
-    return Check(source, declared.table(wanted)).run(_parse(text, source))
+    return Check(source, wanted).run(_parse(text, source))
 
 
 def build(checked: dict[str, Any], wanted: type[Spec]) -> Spec:

@@ -10,7 +10,7 @@ from innkeeper.spec import limits, names
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SYSTEM_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
 _PYTHON = re.compile(r"/.+/bin/python[0-9.]*")
-_PASSWORD_USER = re.compile(r"[A-Za-z0-9._@+-]+", re.ASCII)
+_PASSWORD_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*", re.ASCII)
 _BCRYPT = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}", re.ASCII)
 _NOT_IN_ENV = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _SIZE = re.compile(r"[0-9]{1,6}[kmg]?", re.ASCII)
@@ -51,7 +51,7 @@ def password_user(text: str) -> str:
     if not _PASSWORD_USER.fullmatch(text) or len(text) > limits.MAX_PASSWORD_USER:
         raise ValueError(
             "a user name has letters a-z or A-Z, digits and the signs . _ - @ +, "
-            f"and at most {limits.MAX_PASSWORD_USER} characters"
+            f"begins with a letter or digit, and has at most {limits.MAX_PASSWORD_USER} characters"
         )
     return text
 

@@ -22,7 +22,7 @@ def kind(found: Any, *, secret: bool = False) -> str:
     if isinstance(found, str):
         return f"a text of {len(found)} characters" if secret else f"the text {quoted(found)}"
     if isinstance(found, bool):
-        return "true or false" if secret else str(found).lower()
+        return str(found).lower()
     if isinstance(found, (int, float)):
         return "a number" if secret or not -_LARGEST < found < _LARGEST else str(found)
     if isinstance(found, (datetime.date, datetime.time)):
