@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from innkeeper.spec import names
@@ -18,6 +18,8 @@ from innkeeper.spec.runtime import parse_runtime
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.tenant import TenantSpec, parse_tenant, render_tenant
 
+# Hypothesis makes its tables of characters at its first run on a machine, which takes seconds.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 GOOD = """tenant = "alice"
 aliases = ["www.a.org"]
 enabled = true
@@ -164,10 +166,11 @@ def assert_tells(error: SpecError, file: str) -> None:
         assert text.isprintable()
         assert 5 < len(text) < 1200
     assert problem.message.startswith(f"{file}: ")
-    for word in ("Expected `", "msgspec", "$.", "Invalid value", "object of type", "Traceback"):
+    for word in ("Expected `", "msgspec", " - at `$", "object of type", "(at line"):
         assert word not in problem.message
 
 
+@PATIENT
 @given(ANYTHING)
 def test_any_text_gives_a_safe_site_or_a_problem(text: str) -> None:
     try:
@@ -179,6 +182,7 @@ def test_any_text_gives_a_safe_site_or_a_problem(text: str) -> None:
         assert msgspec.json.decode(msgspec.json.encode(spec), type=SiteSpec) == spec
 
 
+@PATIENT
 @given(st.text(st.characters(), max_size=120))
 def test_any_file_name_gives_a_site_or_a_problem(domain: str) -> None:
     try:
@@ -190,6 +194,7 @@ def test_any_file_name_gives_a_site_or_a_problem(domain: str) -> None:
         assert spec.domain == domain == names.domain(domain)
 
 
+@PATIENT
 @given(ANYTHING)
 def test_any_text_for_the_other_files(text: str) -> None:
     for parse in (
@@ -203,6 +208,7 @@ def test_any_text_for_the_other_files(text: str) -> None:
             assert_tells(error, "f.toml")
 
 
+@PATIENT
 @given(st.integers(1000, 2**31 - 1).filter(lambda number: number not in (65_534, 65_535)))
 def test_a_tenants_file_is_read_as_it_was_written(uid: int) -> None:
     spec = TenantSpec(name="alice", uid=uid)

@@ -1,4 +1,4 @@
-"""The whole words of what owners read after typical mistakes (spec/mistakes.toml holds those in site files)."""
+"""What owners read after typical mistakes, word for word; spec/mistakes.toml has those in site files."""
 
 from __future__ import annotations
 

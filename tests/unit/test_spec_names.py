@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from innkeeper.spec import limits, names, values
 
+# Hypothesis makes its tables of characters at its first run on a machine, which takes seconds.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 RULES: dict[str, Callable[[str], str]] = {
     "tenant_name": names.tenant_name,
     "runtime_name": names.runtime_name,
@@ -49,6 +51,7 @@ def accepted(rule: Callable[[str], str], text: str) -> str | None:
 
 
 @pytest.mark.parametrize("name", RULES)
+@PATIENT
 @given(text=NEARLY)
 @example(text="")
 @example(text=".")
@@ -167,7 +170,7 @@ def test_a_domain_leaves_room_for_its_socket() -> None:
         ("/home/alice", "/home/alice"),
         ("/home/alice/", "/home/alice"),
         ("/home/alice//my site/Größe.txt", "/home/alice/my site/Größe.txt"),
-        ("/var/www/.well-known/a@b,c=d~e+f:g", "/var/www/.well-known/a@b,c=d~e+f:g"),
+        ("/var/www/.well-known/a@b,c=d~e+f-g", "/var/www/.well-known/a@b,c=d~e+f-g"),
         ("/tmp/हिन्दी", "/tmp/हिन्दी"),
     ],
 )
@@ -199,6 +202,7 @@ def test_tenant_paths(text: str, normal: str) -> None:
         "/tmp/\u202egpj",
         "/tmp/\ud800",
         "/tmp/ a",
+        "/tmp/a:b",
         "/tmp/" + "x" * 256,
         "/tmp/" + "x/" * 600,
     ],

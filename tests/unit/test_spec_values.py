@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from innkeeper.spec import values
 
+# Hypothesis makes its tables of characters at its first run on a machine, which takes seconds.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 HASH = "$2y$05$bvIG6Nmid91Mu9RcmmWZfO5HJIMCT8riNW0hEp8f6/FuA2/mHZFpe"
 ANY = st.text(st.characters(), max_size=50)  # surrogates and control characters too
 
@@ -47,6 +49,7 @@ def test_what_is_no_variable_value(text: str) -> None:
         values.env_value(text)
 
 
+@PATIENT
 @given(ANY)
 def test_a_variable_value_can_be_handed_to_a_process(text: str) -> None:
     try:

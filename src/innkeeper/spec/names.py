@@ -14,7 +14,7 @@ _TENANT = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
 _RUNTIME = re.compile(r"[a-z][a-z0-9]*(?:[.-][a-z0-9]+)*", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
 
-_WITHOUT_SIGNS = str.maketrans("", "", " .-+@,=~:")
+_WITHOUT_SIGNS = str.maketrans("", "", " .-+@,=~")
 
 _SYSTEM_USERS = (
     "adm avahi backup bin colord daemon dialout disk dnsmasq docker ftp games gnats halt innkeeper irc kmem "
@@ -112,7 +112,7 @@ def _check_segment(segment: str, longest: int) -> None:
     # What remains without the signs is as in a Python identifier: letters of all scripts, digits and _
     if not f"_{segment.translate(_WITHOUT_SIGNS)}".isidentifier() or segment != segment.strip():
         raise ValueError(
-            "a path has letters, digits, spaces and the signs . _ - + @ , = ~ : only, "
+            "a path has letters, digits, spaces and the signs . _ - + @ , = ~ only, "
             "and no space at the beginning or end of a name"
         )
     if len(segment.encode()) > longest:

@@ -23,7 +23,7 @@ _MEANINGS = (
     ("Expected '\"", "a text has no quote at its end", _CLOSE_QUOTES),
     ("Illegal character", "there is a control character", "Remove the invisible character."),
     ("Found invalid character", "there is a control character", "Remove the invisible character."),
-    ("Unescaped '\\\\'", "a backslash in a text must be doubled", _BACKSLASH),
+    ("Unescaped '\\'", "a backslash in a text must be doubled", _BACKSLASH),
     ("Invalid hex value", "a backslash and u or U must be followed by a character's number", _BACKSLASH),
     ("Escaped character is not", "the number behind the backslash is no character's", _BACKSLASH),
     ("Cannot declare", "this table stands in the file twice", _TWICE),
