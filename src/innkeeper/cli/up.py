@@ -44,10 +44,10 @@ def up(
         fail("--https is not served by this version yet", "Leave it out, and use --http for now.")
     settings = _read_settings(layout)
     lock = _prepare(layout, settings)
-    _check_host(settings)
+    open_files = _check_host(settings)
     listeners = [_listen(address) for address in http or ["0.0.0.0:80"]]
     addresses = [listener.getsockname()[:2] for listener in listeners]
-    nginx.install(layout, settings, addresses)
+    nginx.install(layout, settings, addresses, open_files=open_files)
     keeper = Keeper(
         lambda channel: _start_supervisor(layout, channel),
         lambda: _start_nginx(layout, listeners),
@@ -88,8 +88,8 @@ def _prepare(layout: Layout, settings: NodeSettings) -> socket.socket:
     return os.fdopen(descriptor, "w")  # type: ignore[return-value]
 
 
-def _check_host(settings: NodeSettings) -> None:
-    """Say loudly what this machine does not permit; refuse when the settings say so."""
+def _check_host(settings: NodeSettings) -> int:
+    """Say loudly what this machine does not permit, or refuse; returns how many files a process may open."""
     reason = namespaces.permitted()
     if reason is not None:
         if settings.isolation == "full":
@@ -109,7 +109,7 @@ def _check_host(settings: NodeSettings) -> None:
             f"[yellow]innkeeper: net.core.somaxconn is {depth}[/]: bursts of more requests than that to one site "
             "are refused. → sysctl -w net.core.somaxconn=4096"
         )
-    processes.raise_file_limit(_WANTED_FILES)
+    return processes.raise_file_limit(_WANTED_FILES)
 
 
 def _listen(address: str) -> socket.socket:
@@ -129,6 +129,7 @@ def _listen(address: str) -> socket.socket:
         hint = f"See who has it with `ss -ltnp 'sport = :{port}'`, or choose another port."
         fail(f"{address} can't be bound: {error.strerror}", hint)
     listener.listen(_BACKLOG)
+    listener.setblocking(False)  # nginx takes inherited sockets as they are
     return listener
 
 

@@ -15,6 +15,7 @@ from innkeeper.spec import limits
 from innkeeper.spec.node import Layout, NodeSettings
 
 Address = tuple[str, int]
+_CONNECTIONS = 16_384  # of each nginx worker, of which a request to an app takes two
 
 
 class _Template(string.Template):
@@ -24,10 +25,12 @@ class _Template(string.Template):
     pattern = r"@(?:(?P<named>[a-z_]+)@|(?P<escaped>\0)|(?P<braced>\0)|(?P<invalid>\0))"
 
 
-def render(layout: Layout, settings: NodeSettings, http: Sequence[Address]) -> str:
-    """The configuration's text for a node that listens at `http`."""
+def render(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, open_files: int) -> str:
+    """The configuration's text for a node that listens at `http` and may open so many files a process."""
     uwsgi = _read("uwsgi.conf")
     return _Template(_read("nginx.conf")).substitute(
+        open_files=open_files,
+        connections=min(_CONNECTIONS, open_files // 2),
         user=settings.nginx_user,
         run=_quoted(layout.run),
         node_logs=_quoted(layout.node_logs),
@@ -39,13 +42,13 @@ def render(layout: Layout, settings: NodeSettings, http: Sequence[Address]) -> s
     )
 
 
-def install(layout: Layout, settings: NodeSettings, http: Sequence[Address]) -> None:
+def install(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, open_files: int) -> None:
     """Write the configuration and all that it names: types, pages, directories for what is too big for memory."""
     user = pwd.getpwnam(settings.nginx_user)
     files.ensure_directory(layout.node_logs, mode=0o750, gid=user.pw_gid)
     files.ensure_directory(layout.lib / "edge", mode=0o700, uid=user.pw_uid)
     files.write_atomically(layout.run / "mime.types", mime.render())
-    files.write_atomically(layout.run / "nginx.conf", render(layout, settings, http))
+    files.write_atomically(layout.run / "nginx.conf", render(layout, settings, http, open_files=open_files))
     folder = layout.run / "pages" / ".innkeeper"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages.render_all().items():

@@ -35,6 +35,7 @@ from innkeeper.supervisor.zygotes import Zygote
 
 WANTED_FILES = 200_000  # open files: one for each site, and some for each worker
 LONGEST_QUEUE = 2_000  # starts that may wait for a place
+WARM_TIME = 15.0  # seconds that the start of the node waits for its zygotes
 DRAIN_TIME = 5.0  # seconds that workers have to finish when the node ends
 
 
@@ -75,6 +76,7 @@ class Supervisor:
         self._watch_files()
         self.node.refresh()  # what changed between the first look and the watch
         loop.add_reader(self._custody.channel.fileno(), self._on_keeper)
+        await self._warm()
         self._custody.say("ready")
         await self._stopped.wait()
         await self._end()
@@ -146,6 +148,15 @@ class Supervisor:
             site.refused(reason)
         elif worker is not None:
             worker.abandon()
+
+    async def _warm(self) -> None:
+        """Wait for the zygotes, so that the first request after "ready" is as quick as any; but not for ever."""
+        end = asyncio.get_running_loop().time() + WARM_TIME
+        while asyncio.get_running_loop().time() < end:
+            if all(zygote.ready for zygote in self.services.zygotes.values()):
+                return
+            await asyncio.sleep(0.01)
+        log("a runtime's zygote is not ready yet; its sites wait for it")
 
     def _watch_files(self) -> None:
         watch = Watch()
