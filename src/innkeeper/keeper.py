@@ -6,6 +6,7 @@ asyncio, no libraries. Whatever the supervisor wants to outlive it is given to t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -190,10 +191,8 @@ class Keeper:
         self._forget_channel()
         while processes.children_of(os.getpid()):
             for pid in processes.children_of(os.getpid()):
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             try:
                 os.wait()
             except ChildProcessError:

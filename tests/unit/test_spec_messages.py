@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 
 from innkeeper.spec.node import parse_node
 from innkeeper.spec.problem import SpecError

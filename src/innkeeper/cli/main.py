@@ -32,10 +32,14 @@ def _show_version(wanted: bool) -> None:
 def common(
     ctx: typer.Context,
     root: Annotated[
-        Path, typer.Option(metavar="DIR", help="Prefix of all the node's files, as in DESTDIR.", envvar="INNKEEPER_ROOT")
+        Path,
+        typer.Option(
+            metavar="DIR", help="Prefix of all the node's files, as in DESTDIR.", envvar="INNKEEPER_ROOT"
+        ),
     ] = Path("/"),
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end."),
     ] = False,
 ) -> None:
     """Host many people's Python web apps on one machine: asleep until a visitor comes, walled off, never lost."""

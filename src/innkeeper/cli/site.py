@@ -114,7 +114,9 @@ def reload(ctx: typer.Context, domain: Annotated[str, _DOMAIN]) -> None:
     print_problems(found)
     if any(problem["code"].startswith("load-") for problem in found["problems"]):
         raise typer.Exit(1)
-    say(f"{domain}: {'asleep, loads the new code when it wakes' if found['state'] == 'asleep' else found['state']}")
+    say(
+        f"{domain}: {'asleep, loads the new code when it wakes' if found['state'] == 'asleep' else found['state']}"
+    )
 
 
 @app.command("enable")
@@ -151,8 +153,12 @@ def logs(
     ctx: typer.Context,
     domain: Annotated[str, _DOMAIN],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added.")] = False,
-    kind: Annotated[list[str] | None, typer.Option(help="access, error or server; may be given more than once.")] = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines of each.")] = 20,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="access, error or server; may be given more than once.")
+    ] = None,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="How many of the last lines of each.")
+    ] = 20,
 ) -> None:
     """Print the site's logs: access (requests), error (stderr and tracebacks), server (stdout and uWSGI)."""
     here = context(ctx)

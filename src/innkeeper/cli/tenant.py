@@ -24,7 +24,9 @@ _NAME = typer.Argument(metavar="NAME", autocompletion=names_in(lambda layout: la
 
 
 def _tenants(here: Context) -> Folder[TenantSpec]:
-    folder = Folder[TenantSpec](here.layout.tenants, lambda name, text, file: parse_tenant(name, text, file=file))
+    folder = Folder[TenantSpec](
+        here.layout.tenants, lambda name, text, file: parse_tenant(name, text, file=file)
+    )
     if here.layout.tenants.is_dir():
         folder.load()
     return folder
@@ -70,7 +72,9 @@ def add(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")]
 def remove(
     ctx: typer.Context,
     name: Annotated[str, _NAME],
-    purge: Annotated[bool, typer.Option(help="Delete the tenant's files at once, instead of setting them aside.")] = False,
+    purge: Annotated[
+        bool, typer.Option(help="Delete the tenant's files at once, instead of setting them aside.")
+    ] = False,
 ) -> None:
     """Remove a tenant that has no sites. Its files are set aside in var/lib/innkeeper/removed."""
     here = context(ctx)
@@ -130,4 +134,3 @@ def run(
     )
     sys.stdout.flush()
     raise typer.Exit(int(answer["status"]))
-

@@ -14,8 +14,8 @@ import typer
 
 from innkeeper.cli.app import context, fail, stderr
 from innkeeper.edge import nginx
-from innkeeper.kernel import files, namespaces, processes, sockets
 from innkeeper.keeper import Keeper
+from innkeeper.kernel import files, namespaces, processes, sockets
 from innkeeper.spec.node import Layout, NodeSettings
 from innkeeper.spec.problem import SpecError
 from innkeeper.supervisor import main as supervisor
@@ -31,15 +31,19 @@ _WANTED_FILES = 200_000
 def up(
     ctx: typer.Context,
     http: Annotated[
-        list[str] | None, typer.Option(metavar="ADDR:PORT", help="Serve HTTP here; may be given more than once.")
+        list[str] | None,
+        typer.Option(metavar="ADDR:PORT", help="Serve HTTP here; may be given more than once."),
     ] = None,
     https: Annotated[
-        list[str] | None, typer.Option(metavar="ADDR:PORT", help="Serve HTTPS here; comes with a later version.")
+        list[str] | None,
+        typer.Option(metavar="ADDR:PORT", help="Serve HTTPS here; comes with a later version."),
     ] = None,
 ) -> None:
     layout = context(ctx).layout
     if os.geteuid() != 0:
-        fail("a node needs root: it binds ports, makes sandboxes and becomes other users", "Run it with sudo.")
+        fail(
+            "a node needs root: it binds ports, makes sandboxes and becomes other users", "Run it with sudo."
+        )
     if https:
         fail("--https is not served by this version yet", "Leave it out, and use --http for now.")
     settings = _read_settings(layout)
@@ -94,7 +98,7 @@ def _check_host(settings: NodeSettings) -> int:
     if reason is not None:
         if settings.isolation == "full":
             fail(
-                f"isolation = \"full\" is asked for, and this machine does not permit namespaces ({reason})",
+                f'isolation = "full" is asked for, and this machine does not permit namespaces ({reason})',
                 'Run the node with CAP_SYS_ADMIN, or set isolation = "best" in innkeeper.toml.',
                 status=2,
             )
@@ -117,7 +121,9 @@ def _listen(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     if not port.isdigit() or int(port) > 65535:
-        fail(f"{address!r} is no address", "Write ADDR:PORT, such as 0.0.0.0:80, [::]:80 or 127.0.0.1:8000.", 2)
+        fail(
+            f"{address!r} is no address", "Write ADDR:PORT, such as 0.0.0.0:80, [::]:80 or 127.0.0.1:8000.", 2
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -138,9 +144,7 @@ def _start_supervisor(layout: Layout, channel: socket.socket) -> subprocess.Pope
     return subprocess.Popen(command, pass_fds=[channel.fileno()], stdin=subprocess.DEVNULL)
 
 
-def _start_nginx(
-    layout: Layout, listeners: list[socket.socket]
-) -> subprocess.Popen[bytes]:
+def _start_nginx(layout: Layout, listeners: list[socket.socket]) -> subprocess.Popen[bytes]:
     """nginx, with the listening sockets inherited; it dies with the keeper."""
     descriptors = [listener.fileno() for listener in listeners]
     return subprocess.Popen(
@@ -150,4 +154,3 @@ def _start_nginx(
         env={**os.environ, "NGINX": "".join(f"{descriptor};" for descriptor in descriptors)},
         preexec_fn=processes.die_with_parent,  # noqa: PLW1509 — the keeper has no threads
     )
-

@@ -8,6 +8,7 @@ import shutil
 import string
 from collections.abc import Sequence
 from importlib import resources
+from typing import Any, ClassVar
 
 from innkeeper.edge import mime, pages
 from innkeeper.kernel import files
@@ -22,7 +23,7 @@ class _Template(string.Template):
     """@name@ is replaced; $variables are nginx's own."""
 
     delimiter = "@"
-    pattern = r"@(?:(?P<named>[a-z_]+)@|(?P<escaped>\0)|(?P<braced>\0)|(?P<invalid>\0))"
+    pattern: ClassVar[Any] = r"@(?:(?P<named>[a-z_]+)@|(?P<escaped>\0)|(?P<braced>\0)|(?P<invalid>\0))"
 
 
 def render(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, open_files: int) -> str:
@@ -37,7 +38,9 @@ def render(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, o
         cache=_quoted(layout.lib / "edge"),
         max_body=settings.max_body,
         max_domain=limits.MAX_DOMAIN,
-        listen="\n".join(f"        listen {_spell(address)} default_server backlog=4096;" for address in http),
+        listen="\n".join(
+            f"        listen {_spell(address)} default_server backlog=4096;" for address in http
+        ),
         uwsgi="\n".join(f"            {line}" for line in uwsgi.splitlines() if line and line[0] != "#"),
     )
 
@@ -69,7 +72,9 @@ def _quoted(path: object) -> str:
     """A path of the operator's as nginx takes it; one with a character that nginx gives a meaning is refused."""
     text = str(path)
     if any(character in text for character in "\"'\\;{}$#\n\t "):
-        raise ValueError(f"{text}: a node's root can't have spaces, quotes or any of ; {{ }} $ # \\ in its path")
+        raise ValueError(
+            f"{text}: a node's root can't have spaces, quotes or any of ; {{ }} $ # \\ in its path"
+        )
     return text
 
 

@@ -84,7 +84,9 @@ class Routes:
     def set_flag(self, domain: str, flag: str) -> None:
         """Mark a site: "failed", "busy" or "slow"; nginx shows visitors the page that fits."""
         with contextlib.suppress(FileNotFoundError):  # the site went away meanwhile
-            os.close(os.open(self._run / "live" / domain / flag, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+            os.close(
+                os.open(self._run / "live" / domain / flag, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            )
 
     def clear_flag(self, domain: str, flag: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -12,7 +12,9 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Replace the file `path` by `text` at once, surviving a power cut at any moment."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        descriptor = os.open(
+            beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode
+        )
         with os.fdopen(descriptor, "w") as file:
             os.fchmod(descriptor, mode)
             file.write(text)

@@ -52,7 +52,7 @@ def limit_files(soft: int, hard: int | None = None) -> None:
 
 def raise_file_limit(wanted: int) -> int:
     """Raise this process's limit of open files towards `wanted`; returns what it is then."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for ceiling in (max(hard, wanted), hard):
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, ceiling), ceiling))

@@ -70,7 +70,7 @@ def domain(text: str) -> str:
 
 
 def _to_ascii(text: str) -> str:
-    import idna  # here, because its tables take megabytes, and most nodes have no international name
+    import idna  # noqa: PLC0415 — here, because its tables take megabytes, and most nodes have no international name
 
     try:
         return idna.encode(text, uts46=True, std3_rules=True).decode("ascii")
@@ -81,7 +81,7 @@ def _to_ascii(text: str) -> str:
 def _check_punycode(label: str) -> None:
     if not label.startswith("xn--"):
         return
-    import idna
+    import idna  # noqa: PLC0415
 
     try:
         same = idna.alabel(idna.ulabel(label)) == label.encode()

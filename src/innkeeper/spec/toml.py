@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import Any, TypeVar
 
 import msgspec
+import tomllib
 
 from innkeeper.spec import limits, syntax
 from innkeeper.spec.check import Check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -57,10 +58,9 @@ class Roll:
     async def call(self) -> dict[str, list[tuple[Worker, str]]]:
         """The workers by domain, each with its condition: "ready", "starting" or "leaving"."""
         if self.workers:
-            try:
+            # Those that say nothing are taken to be starting; the load limit will end them.
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._complete.wait(), REPORT_TIME)
-            except TimeoutError:
-                pass  # those that say nothing are taken to be starting; the load limit will end them
         found: dict[str, list[tuple[Worker, str]]] = {}
         for worker in self.workers:
             condition = self._condition.get(worker, "starting")
@@ -93,4 +93,3 @@ def close(listeners: dict[str, tuple[socket.socket, dict[str, Any]]], drop: Call
 def highest_identity(kept: list[Kept]) -> int:
     """The largest worker number in use, so that new ones differ."""
     return max((int(entry.name.partition(":")[2]) for entry in kept), default=0)
-

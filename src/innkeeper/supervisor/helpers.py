@@ -18,7 +18,9 @@ def run(request: dict[str, Any], descriptors: list[int], reply: Reply, services:
     """
     tenant = services.tenants.get(request["tenant"])
     if tenant is None:
-        reply.refuse(f"there is no tenant {request['tenant']!r}; `innkeeper tenant list` shows those there are")
+        reply.refuse(
+            f"there is no tenant {request['tenant']!r}; `innkeeper tenant list` shows those there are"
+        )
         return
     zygote = services.zygotes.get(request.get("runtime") or services.default_runtime)
     if zygote is None or len(descriptors) != 3:

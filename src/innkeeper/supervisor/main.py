@@ -99,7 +99,9 @@ class Supervisor:
             log=log,
             tenants=self.tenants.specs,
         )
-        sites = Folder[SiteSpec](self.layout.sites, lambda name, text, file: parse_site(name, text, file=file, settings=settings))
+        sites = Folder[SiteSpec](
+            self.layout.sites, lambda name, text, file: parse_site(name, text, file=file, settings=settings)
+        )
         last_good = self.layout.lib / "last-good"
         files.ensure_directory(last_good, mode=0o700)
         self.node = Node(Registry(sites, last_good), self.services)

@@ -122,7 +122,9 @@ class Node:
 
     def _retry_faulty(self) -> None:
         names = [name for name in self.faults if name in self.registry.wanted]
-        self.apply([Change(name, self.published.get(name), self.registry.wanted[name], False) for name in names])
+        self.apply(
+            [Change(name, self.published.get(name), self.registry.wanted[name], False) for name in names]
+        )
 
     # ── steps ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -199,7 +201,9 @@ class Node:
                 aliases=wanted.aliases,
                 enabled=wanted.enabled,
                 has_app=wanted.app is not None,
-                static=tuple((entry.url, str(layout.on_host(wanted.tenant, entry.path))) for entry in wanted.static),
+                static=tuple(
+                    (entry.url, str(layout.on_host(wanted.tenant, entry.path))) for entry in wanted.static
+                ),
                 uid=tenant.uid,
                 gid=tenant.uid,
             )

@@ -37,9 +37,7 @@ def steps(actual: SiteSpec | None, wanted: SiteSpec | None, *, touched: bool = F
         found.append(Step.ENABLE)
     elif has_app and wanted.enabled and (touched or _process(actual) != _process(wanted)):
         found.append(Step.RELOAD)
-    elif has_app and had_app and was_enabled and not wanted.enabled:
-        found.append(Step.DISABLE)
-    elif has_app and not had_app and not wanted.enabled:
+    elif has_app and not wanted.enabled and (was_enabled or not had_app):
         found.append(Step.DISABLE)
     if had_app and not has_app:
         found += [Step.STOP, Step.UNBIND]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,11 @@ PRELOAD = (
 )
 
 
+def _age(name: str) -> list[int | str]:
+    """What to sort runtimes by, so that python3.9 comes before python3.11."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
 def built_in() -> dict[str, RuntimeSpec]:
     """The runtimes beside our own environment: <environment>/runtimes/NAME/bin/python."""
     found: dict[str, RuntimeSpec] = {}
@@ -80,12 +86,16 @@ def load(
 ) -> tuple[dict[str, RuntimeSpec], str]:
     """All runtimes by name, and the name of the default one ("" when there is none)."""
     found = built_in()
-    folder = Folder[RuntimeSpec](layout.runtimes, lambda name, text, file: parse_runtime(name, text, file=file))
+    folder = Folder[RuntimeSpec](
+        layout.runtimes, lambda name, text, file: parse_runtime(name, text, file=file)
+    )
     folder.load()
     for fault in folder.faults.values():
         log(f"{fault.message} {fault.hint}")
     found.update(folder.specs)
-    default = settings.default_runtime or next(reversed(sorted(found)), "")
+    default = settings.default_runtime or max(found, key=_age, default="")
     if not found:
-        log("there is no runtime, so no app can be served; run scripts/setup, or add one to etc/innkeeper/runtimes")
+        log(
+            "there is no runtime, so no app can be served; run scripts/setup, or add one to etc/innkeeper/runtimes"
+        )
     return found, default

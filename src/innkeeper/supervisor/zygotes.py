@@ -178,4 +178,3 @@ class Zygote:
             self.start()
         else:
             asyncio.get_running_loop().call_later(_RETRY_WAIT, self.start)
-

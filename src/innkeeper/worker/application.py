@@ -71,9 +71,13 @@ def watched_file(entry: str) -> Optional[str]:
 def explain(error: BaseException) -> str:
     """The traceback as the owner should read it: from the app's own first line on."""
     shown = error.__traceback__
-    while shown is not None and "/innkeeper/worker/" in shown.tb_frame.f_code.co_filename.replace(os.sep, "/"):
+    while shown is not None and "/innkeeper/worker/" in shown.tb_frame.f_code.co_filename.replace(
+        os.sep, "/"
+    ):
         shown = shown.tb_next
-    while shown is not None and shown.tb_frame.f_code.co_filename.startswith(("<frozen importlib", "<string>")):
+    while shown is not None and shown.tb_frame.f_code.co_filename.startswith(
+        ("<frozen importlib", "<string>")
+    ):
         if shown.tb_next is None:
             break
         shown = shown.tb_next

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import time
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from innkeeper.kernel import processes, sockets
 
@@ -42,10 +43,8 @@ class Child:
             yield received[0]
 
     def order(self, word: str) -> None:
-        try:
+        with contextlib.suppress(OSError):  # it is ending; its exit will be noticed
             sockets.send(self.link, {"do": word})
-        except OSError:
-            pass  # it is ending; its exit will be noticed
 
     def condemn(self) -> None:
         self.doomed = self.doomed or time.monotonic() + SLOW_ANSWER
@@ -94,9 +93,9 @@ class Children:
         child = self._by_pid[pid] = Child(pid, parents)
         return child
 
-    def reap(self) -> List[tuple]:
+    def reap(self) -> List[Tuple[Child, int]]:
         """The children that have ended, with their wait status; orphans of the sandbox are reaped too."""
-        ended: List[tuple] = []
+        ended: List[Tuple[Child, int]] = []
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -6,6 +6,7 @@ the tenant's user: what it tells the supervisor is believed about its own site o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -104,10 +105,8 @@ class First:
                 child.kill()
 
     def _tell(self, event: str, **detail: Any) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the supervisor is being replaced; the next one asks for a report
             sockets.send(self._channel, {"event": event, **detail})
-        except OSError:
-            pass  # the supervisor is being replaced; the next one asks for a report
 
     # ── the children's words ─────────────────────────────────────────────────────────────────────────────
 
@@ -221,4 +220,3 @@ def stop_strays() -> None:
                 os.waitpid(pid, 0)
             except ChildProcessError:
                 continue
-

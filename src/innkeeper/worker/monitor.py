@@ -6,6 +6,7 @@ counter and from the process's open sockets.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -58,10 +59,8 @@ class Monitor:
 
     def _obey(self) -> None:
         """The one order there is: drain. A closed link means that nobody is left to serve for."""
-        try:
+        with contextlib.suppress(OSError):
             self._link.recv(sockets.MAX_MESSAGE)
-        except OSError:
-            pass
         self._in_flight.close_gate()
         self._say("gated")
         quiet = 0
@@ -77,7 +76,5 @@ class Monitor:
         os._exit(0)
 
     def _say(self, event: str, **detail: bool) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the first process is gone, and this one will be in a moment
             sockets.send(self._link, {"event": event, **detail})
-        except OSError:
-            pass  # the first process is gone, and this one will be in a moment

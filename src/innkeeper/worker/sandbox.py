@@ -71,7 +71,12 @@ def _write_accounts(order: Order) -> None:
     )
     group = f"root:x:0:\n{order.tenant}:x:{order.gid}:\nnogroup:x:65534:\n"
     hosts = f"127.0.0.1 localhost {order.domain}\n::1 localhost ip6-localhost ip6-loopback\n"
-    for name, text in (("passwd", passwd), ("group", group), ("hosts", hosts), ("hostname", order.domain + "\n")):
+    for name, text in (
+        ("passwd", passwd),
+        ("group", group),
+        ("hosts", hosts),
+        ("hostname", order.domain + "\n"),
+    ):
         with open(f"/run/{name}", "w", encoding="ascii") as file:
             file.write(text)
 

@@ -41,7 +41,8 @@ class Server:
 
     def run(self) -> None:
         os.dup2(self._given.stdout, 1)
-        os.dup2(self._given.stdout, 2)  # uWSGI's own words go to server.log; the app's stderr see _load
+        os.close(self._given.stdout)
+        os.dup2(1, 2)  # uWSGI's own words go to server.log; the app's stderr see _load
         processes.limit_files(_SETUP_FILES, self._order.open_files)
         self._enter_directory()
         virtualenv.activate(self._order.virtualenv and self._real(self._order.virtualenv))
@@ -61,16 +62,22 @@ class Server:
             self._fail(error)
 
     def _arguments(self) -> List[str]:
-        arguments = [
+        return [
             *("--socket", f"fd://{self._given.listener}"),
-            *("--module", application.MODULE, "--callable", "application", "--need-app", "--single-interpreter"),
+            *(
+                "--module",
+                application.MODULE,
+                "--callable",
+                "application",
+                "--need-app",
+                "--single-interpreter",
+            ),
             *("--enable-threads", "--threads", str(self._order.threads)),
             *("--buffer-size", str(_BUFFER)),
             *("--safe-fd", str(self._link.fileno()), "--safe-fd", str(self._given.stderr)),
             *("--close-on-exec", "--close-on-exec2", "--exit-on-reload", "--die-on-term"),
             *("--disable-logging", "--ignore-sigpipe", "--ignore-write-errors", "--disable-write-exception"),
         ]
-        return arguments
 
     def _load(self) -> Any:
         import uwsgi  # exists only now, inside a running uWSGI

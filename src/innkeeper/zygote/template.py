@@ -19,11 +19,14 @@ SOURCE = "/.innkeeper"
 _MOUNT_POINTS = ("home", "var/www", "tmp", "proc", "run", "dev/shm", ".node")
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+# fmt: off
 _ETC = (
-    "resolv.conf nsswitch.conf gai.conf host.conf services protocols mime.types localtime timezone "
-    "ld.so.cache ld.so.conf ld.so.conf.d ssl ca-certificates ca-certificates.conf alternatives debian_version "
-    "os-release fonts magic python3 terminfo inputrc bash.bashrc"
-).split()
+    "resolv.conf", "nsswitch.conf", "gai.conf", "host.conf", "services", "protocols", "mime.types",
+    "localtime", "timezone", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl", "ca-certificates",
+    "ca-certificates.conf", "alternatives", "debian_version", "os-release", "fonts", "magic",
+    "python3", "terminfo", "inputrc", "bash.bashrc",
+)
+# fmt: on
 _ETC_OWN = ("passwd", "group", "hosts", "hostname")  # written for each worker into /run
 
 
