@@ -7,12 +7,12 @@ import faulthandler
 import os
 import socket
 import sys
-from typing import Any, List
+from typing import Any, List, TextIO
 
 import pyuwsgi
 
 from innkeeper.kernel import processes, sockets
-from innkeeper.worker import application, virtualenv
+from innkeeper.worker import answering, application, virtualenv
 from innkeeper.worker.children import STACK_SIGNAL
 from innkeeper.worker.monitor import Monitor
 from innkeeper.worker.order import Descriptors, Order
@@ -84,6 +84,7 @@ class Server:
 
         os.dup2(self._given.stderr, 2)
         processes.limit_files(self._order.open_files)
+        sys.stdout, sys.stderr = _line_by_line(1), _line_by_line(2)  # uWSGI has sent both to stderr
         entry = self._order.entry
         target = self._real(entry) if entry.startswith("/") else entry
         try:
@@ -94,7 +95,7 @@ class Server:
         os.dup2(1, 2)
         watched = application.watched_file(target)
         uwsgi.post_fork_hook = lambda: self._ready(uwsgi, watched)
-        return app
+        return answering.guarded(app)
 
     def _ready(self, uwsgi: Any, watched: str | None) -> None:
         """uWSGI is about to accept: from here on stderr is the app's alone."""
@@ -115,3 +116,8 @@ class Server:
             summary = str(error)[:500]
         sockets.send(self._link, {"event": "failed", "summary": summary, "traceback": text})
         os._exit(LOAD_FAILED)
+
+
+def _line_by_line(descriptor: int) -> TextIO:
+    """A stream whose lines are in the log at once, whatever becomes of the process."""
+    return open(descriptor, "w", buffering=1, closefd=False, encoding="utf-8", errors="backslashreplace")

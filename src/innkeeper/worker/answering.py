@@ -1,0 +1,76 @@
+"""Between uWSGI and the app: what an app may leave undone, and nginx would take for a broken connection.
+
+The kernel answers the closing of a socket that holds unread data by a reset, in which an answer that is on
+its way gets lost. So what an app leaves unread of a request's body is read here. And an app that fails gives
+the visitor status 500; uWSGI alone would close the connection.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any, Callable, Dict, Iterable, Iterator
+
+Environ = Dict[str, Any]
+App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+_CHUNK = 65536
+_FAILED = b"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>The site failed to answer</title>
+<body style="margin:15vh auto;max-width:34rem;padding:0 1.5rem;font:1.05rem/1.6 system-ui,sans-serif">
+<p><b>500</b></p><h1>The site failed to answer</h1>
+<p>Something went wrong in the site itself. Trying again later may help.</p>
+<p><b>If this is your site:</b> the traceback is at the end of your error log.</p>
+"""
+
+
+def guarded(app: App) -> App:
+    """The app, finishing what it leaves undone."""
+
+    def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        body = environ["wsgi.input"]
+        environ["wsgi.errors"] = sys.stderr  # uWSGI's own is buffered, and what it holds dies with the process
+        try:
+            result = app(environ, start_response)
+        except Exception:  # the app's own fault of any kind
+            traceback.print_exc()
+            headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(_FAILED)))]
+            start_response("500 Internal Server Error", headers, sys.exc_info())
+            result = [_FAILED]
+        if not environ.get("CONTENT_LENGTH") or environ["CONTENT_LENGTH"] == "0":
+            return result
+        if isinstance(result, (list, tuple)) or hasattr(result, "read"):
+            _finish(body)
+            return result
+        return _Finishing(result, body)
+
+    return answer
+
+
+class _Finishing:
+    """An answer that is made while it is sent, and may still read the request's body."""
+
+    def __init__(self, result: Iterable[bytes], body: Any) -> None:
+        self._result = result
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._result)
+
+    def close(self) -> None:
+        try:
+            close = getattr(self._result, "close", None)
+            if close is not None:
+                close()
+        finally:
+            _finish(self._body)
+
+
+def _finish(body: Any) -> None:
+    """Read what is left of a request's body."""
+    try:
+        while body.read(_CHUNK):
+            pass
+    except (OSError, ValueError):
+        return  # the visitor has gone, or the app has closed it

@@ -1,0 +1,44 @@
+"""One node for all tests that leave it as they found it, and one of its own for each that does not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from innkeeper.kernel import namespaces
+from tests.node.harness import Node, running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a node need root, nginx and namespaces; where one is missing they say so."""
+    reason = _missing()
+    if reason:
+        for item in items:
+            if "tests/node" in item.path.as_posix():
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _missing() -> str | None:
+    if os.geteuid() != 0:
+        return "a node needs root"
+    if shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin") is None:
+        return "nginx is not installed"
+    refused = namespaces.permitted()
+    return f"this machine does not permit namespaces: {refused}" if refused else None
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Node]:
+    """A node that all tests share: each takes domains of its own."""
+    with running() as shared:
+        yield shared
+
+
+@pytest.fixture
+def own_node() -> Iterator[Node]:
+    """A node for a test that kills parts of it."""
+    with running() as node:
+        yield node

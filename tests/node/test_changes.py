@@ -1,0 +1,188 @@
+"""Site files and WSGI files that come, change, break and go, on a node that runs."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.node.harness import PLAIN, Load, Node, await_true
+
+SOON = 0.3  # seconds in which a change of a site file is live
+
+
+def seconds_until(condition: Callable[[], object]) -> float:
+    began = time.monotonic()
+    await_true(condition, 5, step=0.005)
+    return time.monotonic() - began
+
+
+def test_site_file_dropped_edited_and_deleted(node: Node) -> None:
+    node.app("other.test")
+    node.tenant("alice")
+    node.put("alice", "/var/www/change.py", PLAIN.replace("{answer}", "changing"))
+    workers = node.nginx_workers()
+    assert workers
+    node.get("change.test")
+    node.site("change.test", 'tenant = "alice"\n[app]\nwsgi = "/var/www/change.py"\n')
+    assert seconds_until(lambda: node.get("change.test").status == 200) < SOON
+    node.site("change.test", 'tenant = "alice"\naliases = ["www.change.test"]\n[app]\nwsgi = "/var/www/change.py"\n')
+    assert seconds_until(lambda: node.get("www.change.test").status == 200) < SOON
+    node.site("change.test", 'tenant = "alice"\nenabled = false\n[app]\nwsgi = "/var/www/change.py"\n')
+    assert seconds_until(lambda: node.get("change.test").status == 503) < SOON
+    assert node.get("www.change.test").status == 404
+    node.remove("change.test")
+    assert seconds_until(lambda: node.get("change.test").status == 404) < SOON
+    assert node.get("other.test").status == 200
+    assert node.nginx_workers() == workers
+
+
+def test_broken_site_file_leaves_the_old_version_serving(node: Node) -> None:
+    node.app("broken-file.test", answer="old")
+    node.app("neighbour.test")
+    assert node.get("broken-file.test").text == "old"
+    node.site("broken-file.test", 'tenant = "alice"\n[app]\nwsgi = "/var/www/broken-file_test.py"\nthreds = 4\n')
+    problem = await_true(lambda: node.show("broken-file.test")["problems"], 5)[0]
+    assert "broken-file.test.toml" in problem["message"]
+    assert "threds" in problem["message"]
+    assert "threads" in problem["message"] + problem["hint"]
+    shown = node.cli("site", "show", "broken-file.test")
+    assert "threds" in shown.stdout
+    assert "broken-file.test.toml" in shown.stdout
+    assert node.get("broken-file.test").text == "old"
+    assert node.get("neighbour.test").status == 200
+    assert "threds" in node.cli("status").stdout
+
+
+@pytest.mark.parametrize("text", ["", "tenant = ", 'tenant = "nobody-here"\n', "\x00", 'tenant = "../.."\n'])
+def test_new_broken_file_is_reported_and_hurts_nobody(node: Node, text: str) -> None:
+    node.site("fresh.test", text)
+    problem = await_true(
+        lambda: [site for site in node.status()["sites"] if site["domain"] == "fresh.test" and site["problems"]], 5
+    )[0]["problems"][0]
+    assert problem["message"]
+    assert problem["hint"]
+    assert node.get("fresh.test").status == 404
+    node.remove("fresh.test")
+    await_true(lambda: "fresh.test" not in [site["domain"] for site in node.status()["sites"]], 5)
+
+
+def test_reloads_under_load_lose_nothing(node: Node) -> None:
+    node.app("reload.test", answer="0")
+    node.get("reload.test")
+    load = subprocess.Popen(
+        ["wrk", "-t2", "-c32", "-d12s", "-H", "Host: reload.test", f"http://127.0.0.1:{node.port}/"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for number in range(1, 21):
+            time.sleep(0.4)
+            node.touch("reload.test", PLAIN.replace("{answer}", str(number)))
+        await_true(lambda: node.get("reload.test").text == "20", 5, step=0.05)
+        report, _ = load.communicate(timeout=30)
+    finally:
+        load.kill()
+    assert "requests in" in report
+    assert "Non-2xx" not in report, report
+    assert "Socket errors" not in report, report
+
+
+def test_code_that_does_not_load_leaves_the_old_code_serving(node: Node) -> None:
+    node.app("syntax.test", answer="good")
+    assert node.get("syntax.test").text == "good"
+    with Load(node, "syntax.test", threads=2) as load:
+        node.touch("syntax.test", "def application(:\n")
+        problem = await_true(lambda: node.show("syntax.test")["problems"], 5)[0]
+        assert problem["code"] == "load-failed"
+        assert "SyntaxError" in problem["message"]
+        assert "SyntaxError" in node.log("syntax.test", "error")
+        assert "SyntaxError" in node.cli("site", "show", "syntax.test").stdout
+        assert node.get("syntax.test").text == "good"
+        node.touch("syntax.test", PLAIN.replace("{answer}", "mended"))
+        await_true(lambda: node.get("syntax.test").text == "mended", 5, step=0.05)
+    assert not load.failures
+    assert await_true(lambda: not node.show("syntax.test")["problems"], 5)
+
+
+def test_app_that_never_loaded_shows_a_page_and_recovers_when_mended(node: Node) -> None:
+    node.app("sick.test", "import no_such_module_here\n")
+    answer = node.get("sick.test")
+    assert answer.status == 500
+    assert "no_such_module" not in answer.text
+    assert "Traceback" not in answer.text
+    assert "can’t start" in answer.text
+    found = node.show("sick.test")
+    assert found["state"] == "failed"
+    assert "no_such_module_here" in found["problems"][0]["message"]
+    assert "no_such_module_here" in node.log("sick.test", "error")
+    node.touch("sick.test", PLAIN.replace("{answer}", "well"))
+    await_true(lambda: node.get("sick.test").text == "well", 5, step=0.05)
+    assert node.show("sick.test")["problems"] == []
+
+
+def test_touching_the_site_file_reloads(node: Node) -> None:
+    node.app("touched.test", "import time\nborn = str(time.time()).encode()\n" + BORN)
+    first = node.get("touched.test").text
+    node.layout.site_file("touched.test").touch()
+    await_true(lambda: node.get("touched.test").text != first, 5, step=0.05)
+
+
+BORN = """
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [born]
+"""
+
+
+def test_reload_by_command(node: Node) -> None:
+    node.app("command.test", "import time\nborn = str(time.time()).encode()\n" + BORN)
+    assert "asleep" in node.cli("site", "reload", "command.test").stdout
+    first = node.get("command.test").text
+    node.cli("site", "reload", "command.test")
+    assert node.get("command.test").text != first
+
+
+def test_environment_in_the_site_file_changes_the_app(node: Node) -> None:
+    code = 'import os\nborn = os.environ["COLOUR"].encode()\n' + BORN
+    node.app("env.test", code, more='[env]\nCOLOUR = "red"')
+    assert node.get("env.test").text == "red"
+    node.app("env.test", code, more='[env]\nCOLOUR = "blue"')
+    await_true(lambda: node.get("env.test").text == "blue", 5, step=0.05)
+
+
+def test_disable_and_enable(node: Node) -> None:
+    node.app("switch.test")
+    assert node.get("switch.test").status == 200
+    node.cli("site", "disable", "switch.test")
+    await_true(lambda: node.get("switch.test").status == 503, 5)
+    assert "switched off" in node.get("switch.test").text
+    assert node.await_state("switch.test", "disabled")
+    node.cli("site", "enable", "switch.test")
+    await_true(lambda: node.get("switch.test").status == 200, 5)
+
+
+def test_an_alias_belongs_to_one_site(node: Node) -> None:
+    node.app("first.test", answer="first")
+    node.app("second.test", answer="second")
+    node.site("first.test", _with_alias("first"))
+    await_true(lambda: node.get("shared.test").text == "first", 5)
+    node.site("second.test", _with_alias("second"))
+    assert await_true(lambda: node.show("second.test")["problems"], 5)[0]["code"] == "alias-taken"
+    assert node.get("shared.test").text == "first"
+    assert node.get("second.test").text == "second"
+    node.remove("first.test")
+    await_true(lambda: node.get("shared.test").text == "second", 5)
+    assert node.show("second.test")["problems"] == []
+
+
+def _with_alias(name: str) -> str:
+    return f'tenant = "alice"\naliases = ["shared.test"]\n[app]\nwsgi = "/var/www/{name}_test.py"\n'
+
+
+def test_international_domain(node: Node) -> None:
+    node.app("xn--bcher-kva.test", answer="Bücher")
+    assert node.get("xn--bcher-kva.test").text == "Bücher"
+    assert "xn--bcher-kva.test" in node.cli("site", "show", "bücher.test").stdout

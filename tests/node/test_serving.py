@@ -1,0 +1,199 @@
+"""Requests to sites of all kinds, through nginx."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import json
+import os
+
+from tests.node.harness import Node, await_true
+
+ECHO = """
+import hashlib, json
+def application(environ, start_response):
+    body = environ["wsgi.input"]
+    digest, size = hashlib.sha256(), 0
+    while chunk := body.read(65536):
+        digest.update(chunk)
+        size += len(chunk)
+    answer = {key: value for key, value in environ.items() if isinstance(value, str)}
+    answer.update(size=size, digest=digest.hexdigest())
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(answer).encode()]
+"""
+
+
+def test_first_request_wakes_the_site(node: Node) -> None:
+    node.app("wake.test")
+    assert node.state("wake.test") == "asleep"
+    answer = node.get("wake.test")
+    assert (answer.status, answer.body) == (200, b"hello")
+    found = node.show("wake.test")
+    assert found["state"] == "serving"
+    assert found["wakes"] == 1
+    assert found["cold_start_ms"] > 0
+    assert found["problems"] == []
+
+
+def test_large_post_to_a_sleeping_site_arrives_whole(node: Node) -> None:
+    node.app("post.test", ECHO)
+    body = os.urandom(10 * 1024 * 1024)
+    answer = node.get("post.test", method="POST", body=body)
+    assert answer.status == 200
+    assert hashlib.sha256(body).hexdigest() in answer.text
+    assert node.show("post.test")["wakes"] == 1
+
+
+def test_app_that_does_not_read_its_body_still_answers(node: Node) -> None:
+    node.app("ignores.test")
+    for _ in range(10):
+        answer = node.get("ignores.test", method="POST", body=os.urandom(3 * 1024 * 1024))
+        assert (answer.status, answer.body) == (200, b"hello")
+
+
+def test_fifty_first_requests_start_one_worker(node: Node) -> None:
+    node.app("burst.test")
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: node.get("burst.test"), range(50)))
+    assert {answer.status for answer in answers} == {200}
+    assert node.show("burst.test")["wakes"] == 1
+    assert node.log("burst.test", "server").count("spawned uWSGI worker") <= 1
+
+
+def test_the_app_is_told_the_truth_about_the_visitor(node: Node) -> None:
+    node.app("truth.test", ECHO)
+    forged = {
+        "X-Forwarded-For": "6.6.6.6",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "evil.test",
+        "X-Forwarded-Prefix": "/evil",
+        "X-Real-IP": "6.6.6.6",
+        "Forwarded": "for=6.6.6.6",
+        "Client-IP": "6.6.6.6",
+        "X_Forwarded_For": "6.6.6.6",
+        "Proxy": "http://evil.test",
+    }
+    told = node.get("truth.test", "/a%20b?c=d", headers=forged)
+    assert told.status == 200
+    environ = json.loads(told.text)
+    assert environ["REMOTE_ADDR"] == environ["HTTP_X_FORWARDED_FOR"] == environ["HTTP_X_REAL_IP"] == "127.0.0.1"
+    assert environ["HTTP_X_FORWARDED_PROTO"] == environ["wsgi.url_scheme"] == "http"
+    assert environ["HTTP_X_FORWARDED_HOST"] == environ["HTTP_HOST"] == "truth.test"
+    assert environ["PATH_INFO"] == "/a b"
+    assert environ["QUERY_STRING"] == "c=d"
+    assert environ["SCRIPT_NAME"] == ""
+    assert "HTTP_PROXY" not in environ
+    assert not [key for key, value in environ.items() if "6.6.6.6" in str(value) or "evil" in str(value)]
+
+
+def test_it_runs_as_the_tenant_in_a_root_of_its_own(node: Node) -> None:
+    node.app(
+        "inside.test",
+        """
+import json, os
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({
+        "uid": os.getuid(), "groups": os.getgroups(), "root": sorted(os.listdir("/")), "home": os.listdir("/home"),
+        "pids": [name for name in os.listdir("/proc") if name.isdigit()], "cwd": os.getcwd(),
+        "hidden": [os.listdir("/.innkeeper"), os.listdir("/.node")],
+        "env": dict(os.environ), "files": sorted(int(name) for name in os.listdir("/proc/self/fd")),
+    }).encode()]
+""",
+        more='[env]\nCOLOUR = "green"',
+    )
+    inside = json.loads(node.get("inside.test").text)
+    assert inside["uid"] == node.uid("alice")
+    assert inside["groups"] in ([], [node.uid("alice")])
+    assert inside["home"] == ["alice"]
+    assert inside["cwd"] == "/home/alice"
+    assert len(inside["pids"]) == 2
+    assert not {"work", "root", "src", "boot", "mnt", "srv"} & set(inside["root"])
+    assert inside["hidden"] == [[], []]
+    assert inside["env"]["COLOUR"] == "green"
+    assert inside["env"]["HOME"] == "/home/alice"
+    assert not [key for key in inside["env"] if key.startswith(("PYTHON", "INNKEEPER", "SUDO"))]
+
+
+def test_module_entries_factories_and_working_directory(node: Node) -> None:
+    node.tenant("bob")
+    node.put("bob", "/home/bob/shop/site/__init__.py", "")
+    node.put(
+        "bob",
+        "/home/bob/shop/site/web.py",
+        "def shop(environ, start):\n start('200 OK', [])\n return [b'from a module']\n",
+    )
+    node.site(
+        "module.test",
+        'tenant = "bob"\n[app]\nwsgi = "site.web:shop"\ndirectory = "/home/bob/shop"\nprocesses = 2\nthreads = 2\n',
+    )
+    node.await_route("module.test")
+    first = node.get("module.test")
+    assert first.status == 500  # `site` is the standard library's, imported already
+    assert "site" in node.show("module.test")["problems"][0]["message"]
+    (node.layout.tenant_home("bob") / "shop/site").rename(node.layout.tenant_home("bob") / "shop/shopsite")
+    node.site(
+        "module.test",
+        'tenant = "bob"\n[app]\nwsgi = "shopsite.web:shop"\ndirectory = "/home/bob/shop"\nprocesses = 2\nthreads = 2\n',
+    )
+    await_true(lambda: node.get("module.test").body == b"from a module", 10, step=0.1)
+
+
+def test_output_goes_to_the_logs(node: Node) -> None:
+    node.app(
+        "logs.test",
+        """
+import sys
+print("said at import")
+def application(environ, start_response):
+    print("said to stdout")
+    print("said to stderr", file=sys.stderr)
+    print("said to wsgi.errors", file=environ["wsgi.errors"])
+    sys.stdout.flush()
+    start_response("200 OK", [])
+    return [b"ok"]
+""",
+    )
+    assert node.get("logs.test", "/some?query").status == 200
+    await_true(lambda: "said to wsgi.errors" in node.log("logs.test", "error"), 5)
+    await_true(lambda: "said to stdout" in node.log("logs.test", "server"), 5)
+    assert "said at import" in node.log("logs.test", "server")
+    assert "said to stderr" in node.log("logs.test", "error")
+    await_true(lambda: "GET /some?query" in node.log("logs.test", "access"), 5)
+    assert node.layout.log_dir("logs.test").stat().st_uid == 0
+    shown = node.cli("site", "logs", "logs.test").stdout
+    assert "said to stderr" in shown
+    assert "GET /some?query" in shown
+
+
+def test_answer_streams_when_the_app_asks_for_it(node: Node) -> None:
+    node.app(
+        "stream.test",
+        """
+import time
+def application(environ, start_response):
+    start_response("200 OK", [("X-Accel-Buffering", "no"), ("Content-Type", "text/plain")])
+    yield b"first"
+    time.sleep(1.5)
+    yield b"second"
+""",
+    )
+    node.get("stream.test")
+    answer = node.get("stream.test")
+    assert answer.seconds < 1.0
+    assert answer.body == b"firstsecond"
+
+
+def test_accel_redirect_reaches_no_file(node: Node) -> None:
+    node.app(
+        "accel.test",
+        """
+def application(environ, start_response):
+    start_response("200 OK", [("X-Accel-Redirect", "/.innkeeper/404.html")])
+    return [b"the app's own body"]
+""",
+    )
+    answer = node.get("accel.test")
+    assert answer.body == b"the app's own body"
+    assert "X-Accel-Redirect" not in answer.headers
