@@ -20,7 +20,7 @@ from innkeeper.kernel import processes, sockets
 
 STOP_PATIENCE = 8.0  # seconds for requests in flight to end when the node is stopped
 _RESTART_WAITS = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before the nth restart in a row
-_STEADY = 30.0  # seconds after which a child counts as well, and its next restart is at once
+_STEADY = 5.0  # seconds after which a child counts as well, and its next restart is at once
 
 
 class Store:

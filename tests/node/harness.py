@@ -118,9 +118,15 @@ class Node:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "innkeeper", "--root", str(self.root), *arguments]
 
-    def cli(self, *arguments: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def cli(
+        self, *arguments: str, check: bool = True, timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+            self.command(*arguments),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
         )
         assert not check or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done
@@ -196,7 +202,7 @@ class Node:
         self.layout.site_file(domain).unlink()
 
     def await_route(self, domain: str) -> None:
-        await_true(lambda: (self.layout.route(domain) / "up").exists(), 10)
+        await_true(lambda: any((self.layout.route(domain) / name).exists() for name in ("up", "locked")), 10)
 
     def log(self, domain: str, kind: str) -> str:
         path = self.layout.log_dir(domain) / f"{kind}.log"

@@ -28,7 +28,9 @@ def test_site_file_dropped_edited_and_deleted(node: Node) -> None:
     node.get("change.test")
     node.site("change.test", 'tenant = "alice"\n[app]\nwsgi = "/var/www/change.py"\n')
     assert seconds_until(lambda: node.get("change.test").status == 200) < SOON
-    node.site("change.test", 'tenant = "alice"\naliases = ["www.change.test"]\n[app]\nwsgi = "/var/www/change.py"\n')
+    node.site(
+        "change.test", 'tenant = "alice"\naliases = ["www.change.test"]\n[app]\nwsgi = "/var/www/change.py"\n'
+    )
     assert seconds_until(lambda: node.get("www.change.test").status == 200) < SOON
     node.site("change.test", 'tenant = "alice"\nenabled = false\n[app]\nwsgi = "/var/www/change.py"\n')
     assert seconds_until(lambda: node.get("change.test").status == 503) < SOON
@@ -43,7 +45,9 @@ def test_broken_site_file_leaves_the_old_version_serving(node: Node) -> None:
     node.app("broken-file.test", answer="old")
     node.app("neighbour.test")
     assert node.get("broken-file.test").text == "old"
-    node.site("broken-file.test", 'tenant = "alice"\n[app]\nwsgi = "/var/www/broken-file_test.py"\nthreds = 4\n')
+    node.site(
+        "broken-file.test", 'tenant = "alice"\n[app]\nwsgi = "/var/www/broken-file_test.py"\nthreds = 4\n'
+    )
     problem = await_true(lambda: node.show("broken-file.test")["problems"], 5)[0]
     assert "broken-file.test.toml" in problem["message"]
     assert "threds" in problem["message"]
@@ -60,7 +64,10 @@ def test_broken_site_file_leaves_the_old_version_serving(node: Node) -> None:
 def test_new_broken_file_is_reported_and_hurts_nobody(node: Node, text: str) -> None:
     node.site("fresh.test", text)
     problem = await_true(
-        lambda: [site for site in node.status()["sites"] if site["domain"] == "fresh.test" and site["problems"]], 5
+        lambda: [
+            site for site in node.status()["sites"] if site["domain"] == "fresh.test" and site["problems"]
+        ],
+        5,
     )[0]["problems"][0]
     assert problem["message"]
     assert problem["hint"]
@@ -183,6 +190,6 @@ def _with_alias(name: str) -> str:
 
 
 def test_international_domain(node: Node) -> None:
-    node.app("xn--bcher-kva.test", answer="Bücher")
-    assert node.get("xn--bcher-kva.test").text == "Bücher"
+    node.app("xn--bcher-kva.test", answer="books")
+    assert node.get("xn--bcher-kva.test").text == "books"
     assert "xn--bcher-kva.test" in node.cli("site", "show", "bücher.test").stdout

@@ -77,7 +77,9 @@ def test_the_app_is_told_the_truth_about_the_visitor(node: Node) -> None:
     told = node.get("truth.test", "/a%20b?c=d", headers=forged)
     assert told.status == 200
     environ = json.loads(told.text)
-    assert environ["REMOTE_ADDR"] == environ["HTTP_X_FORWARDED_FOR"] == environ["HTTP_X_REAL_IP"] == "127.0.0.1"
+    assert (
+        environ["REMOTE_ADDR"] == environ["HTTP_X_FORWARDED_FOR"] == environ["HTTP_X_REAL_IP"] == "127.0.0.1"
+    )
     assert environ["HTTP_X_FORWARDED_PROTO"] == environ["wsgi.url_scheme"] == "http"
     assert environ["HTTP_X_FORWARDED_HOST"] == environ["HTTP_HOST"] == "truth.test"
     assert environ["PATH_INFO"] == "/a b"
@@ -135,7 +137,7 @@ def test_module_entries_factories_and_working_directory(node: Node) -> None:
     (node.layout.tenant_home("bob") / "shop/site").rename(node.layout.tenant_home("bob") / "shop/shopsite")
     node.site(
         "module.test",
-        'tenant = "bob"\n[app]\nwsgi = "shopsite.web:shop"\ndirectory = "/home/bob/shop"\nprocesses = 2\nthreads = 2\n',
+        'tenant = "bob"\n[app]\nwsgi = "shopsite.web:shop"\ndirectory = "/home/bob/shop"\nprocesses = 2\n',
     )
     await_true(lambda: node.get("module.test").body == b"from a module", 10, step=0.1)
 

@@ -75,7 +75,7 @@ def test_time_limit_of_a_request(node: Node) -> None:
     assert answer.status == 504
     assert "too long" in answer.text
     assert node.show("slow.test")["problems"][0]["code"] == "request-too-slow"
-    assert "time.sleep" in node.log("slow.test", "error")
+    assert "slow_test.py" in node.log("slow.test", "error")
     assert node.get("slow.test", "/?0").status == 200
 
 
@@ -123,7 +123,9 @@ def application(environ, start_response):
 
 
 def test_app_that_fails_in_a_request_gives_500(node: Node) -> None:
-    node.app("raises.test", "def application(environ, start_response):\n    raise ValueError('inner matter')\n")
+    node.app(
+        "raises.test", "def application(environ, start_response):\n    raise ValueError('inner matter')\n"
+    )
     answer = node.get("raises.test")
     assert answer.status == 500
     assert "inner matter" not in answer.text
@@ -156,8 +158,9 @@ def test_supervisor_killed_under_load(own_node: Node) -> None:
     assert node.show("awake1.test")["wakes"] == 1
     node.touch("awake1.test", PLAIN.replace("{answer}", "newer"))
     await_true(lambda: node.get("awake1.test").text == "newer", 5, step=0.05)
-    workers = [pid for pid in node.pids() if _is_first(pid)]
-    assert len(workers) == 4, "nothing is started twice"
+    await_true(
+        lambda: len([pid for pid in node.pids() if _is_first(pid)]) == 4, 5
+    )  # nothing is started twice
 
 
 def test_supervisor_killed_again_and_again_while_sites_wake_and_sleep(own_node: Node) -> None:
@@ -165,7 +168,7 @@ def test_supervisor_killed_again_and_again_while_sites_wake_and_sleep(own_node: 
     for number in range(6):
         node.app(f"s{number}.test", app="idle = 1", answer=f"s{number}")
     failures = []
-    for turn in range(10):
+    for turn in range(4):
         os.kill(node.status()["supervisor_pid"], signal.SIGKILL)
         for number in range(6):
             answer = node.get(f"s{number}.test")
@@ -183,7 +186,9 @@ def test_nginx_killed_is_started_again(own_node: Node) -> None:
     assert node.get("n.test").status == 200
     master = int(node.layout.nginx_pid.read_text())
     os.kill(master, signal.SIGKILL)
-    await_true(lambda: node.layout.nginx_pid.exists() and int(node.layout.nginx_pid.read_text()) != master, 10)
+    await_true(
+        lambda: node.layout.nginx_pid.exists() and int(node.layout.nginx_pid.read_text()) != master, 10
+    )
     assert node.get("n.test").status == 200
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import os
 import time
@@ -226,3 +227,26 @@ def test_tenants_mapping_to_a_link_elsewhere(node: Node) -> None:
     node.await_route("etc.test")
     assert node.get("etc.test", "/passwd").status in (403, 404)
     assert node.get("etc.test", "/hostname").status in (403, 404)
+
+
+def test_a_password_is_asked_for_by_static_files_and_app_alike(node: Node) -> None:
+    hashed = "$2y$05$oLe58IZMEU1UWp/FxcdDBuNud5lwONoMiIH/Uko5dcJbENn73Hami"
+    node.app(
+        "locked.test", more=f'[[static]]\nurl = "/static"\npath = "/home/alice/locked"\n{_password(hashed)}'
+    )
+    node.put("alice", "/home/alice/locked/a.txt", "static")
+    letter = {"Authorization": "Basic " + base64.b64encode(b"guest:sesame").decode()}
+    wrong = {"Authorization": "Basic " + base64.b64encode(b"guest:wrong").decode()}
+    for path in ("/", "/static/a.txt"):
+        refused = node.get("locked.test", path)
+        assert refused.status == 401
+        assert refused.headers["WWW-Authenticate"].startswith("Basic")
+        assert "asks for a password" in refused.text
+        assert node.get("locked.test", path, headers=wrong).status == 401
+    assert node.show("locked.test")["wakes"] == 0
+    for path, text in (("/", "hello"), ("/static/a.txt", "static")):
+        assert node.get("locked.test", path, headers=letter).text == text
+
+
+def _password(hashed: str) -> str:
+    return f'[password]\nuser = "guest"\nhash = "{hashed}"\n'

@@ -14,12 +14,27 @@ from rich.markup import escape
 from innkeeper.cli.app import Context, context, fail, names_in, print_json, say, stdout
 from innkeeper.cli.status import print_problems, sites_table
 from innkeeper.kernel import files
+from innkeeper.spec import names
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.supervisor.registry import Folder, read
 
 app = typer.Typer(no_args_is_help=True)
-_DOMAIN = typer.Argument(metavar="DOMAIN", autocompletion=names_in(lambda layout: layout.sites))
+
+
+def _normal(domain: str) -> str:
+    """The domain as its file is named: lower case, punycode. What is no domain may still be a misnamed file."""
+    try:
+        return names.domain(domain)
+    except ValueError as error:
+        if "/" in domain or domain.startswith("."):
+            fail(f"{domain!r} is no domain: {error}", "`innkeeper site list` shows the sites there are.")
+        return domain
+
+
+_DOMAIN = typer.Argument(
+    metavar="DOMAIN", callback=_normal, autocompletion=names_in(lambda layout: layout.sites)
+)
 _LOGS = ("access", "error", "server")
 _FOLLOW_STEP = 0.2
 
@@ -67,8 +82,8 @@ def list_sites(
         folder = Folder[SiteSpec](here.layout.sites, _parse)
         if here.layout.sites.is_dir():
             folder.load()
-        names = sorted({*folder.specs, *folder.faults})
-        sites = [_offline(name, folder.specs.get(name), folder.faults.get(name)) for name in names]
+        found = sorted({*folder.specs, *folder.faults})
+        sites = [_offline(name, folder.specs.get(name), folder.faults.get(name)) for name in found]
     if as_json:
         print_json(sites)
         return

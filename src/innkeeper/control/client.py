@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 from innkeeper.kernel import sockets
 
 TIMEOUT = 30.0  # seconds for an ordinary answer
+LOCK = "keeper.lock"
+RESTART_TIME = 10.0  # seconds that a supervisor which is being restarted is waited for
 
 
 class NodeDown(Exception):
@@ -32,7 +37,7 @@ def ask(
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         connection.settimeout(timeout)
         try:
-            _connect(connection, control_socket)
+            _connect(connection, control_socket, time.monotonic() + RESTART_TIME)
             sockets.send(connection, request, descriptors)
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise NodeDown(str(control_socket)) from error
@@ -48,10 +53,30 @@ def ask(
     return found
 
 
-def _connect(connection: socket.socket, path: Path) -> None:
-    """Connect by way of the directory's descriptor, so that a long --root does not matter."""
+def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
+    """Connect by way of the directory's descriptor, so that a long --root does not matter.
+
+    While a keeper is there, its supervisor is too, or will be in a moment.
+    """
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        connection.connect(f"/proc/self/fd/{directory}/{path.name}")
+        while True:
+            try:
+                connection.connect(f"/proc/self/fd/{directory}/{path.name}")
+                return
+            except (FileNotFoundError, ConnectionRefusedError):
+                if time.monotonic() > deadline or not _is_locked(path.parent / LOCK):
+                    raise
+            time.sleep(0.05)
     finally:
         os.close(directory)
+
+
+def _is_locked(lock: Path) -> bool:
+    """Whether a keeper holds its lock."""
+    with contextlib.suppress(FileNotFoundError), lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -62,6 +62,12 @@ PAGES = {
         "or delete this site’s cookies.",
         "Very large cookies are the usual cause: keep what you store in them small.",
     ),
+    "401": Page(
+        401,
+        "This site asks for a password",
+        "Its owner lets in those who have a name and a password for it. Reload the page to be asked again.",
+        "The name and the password’s hash are in your site’s settings, under “password”.",
+    ),
     "403": Page(
         403,
         "This file is not open to visitors",

@@ -4,12 +4,17 @@ A site's tree is built whole beside the old one and switched to by renaming one 
 of it. What outlives a generation (the listening socket, flags) lies in live/DOMAIN/.
 
     sites/DOMAIN → ../trees/DOMAIN.N      sites/ALIAS → DOMAIN
-    trees/DOMAIN.N/  up | off             the site is on, or switched off
+    trees/DOMAIN.N/  up | locked | off    the site is on, on behind a password, or switched off
+                     password             "USER:HASH"
                      app                  it has an app
                      sock → ../../live/DOMAIN/sock
                      live → ../../live/DOMAIN
                      log  → the site's log directory
-                     static/LETTER/DEPTH/PREFIX…  links of the tenant's to what is mapped
+                     static/mark1, mark2, mark4   which round of mappings this is, modulo 8, in binary
+                     static/rROUND/DEPTH/PREFIX…  links of the tenant's to what is mapped
+
+The round is part of the paths that nginx remembers for a second, so what it knows of an older generation is
+never used.
 
 The links to a tenant's directories are the tenant's own, so that nginx (disable_symlinks if_not_owner)
 follows them only to what is the tenant's. Their targets are never opened here.
@@ -26,12 +31,16 @@ from typing import NamedTuple
 
 from innkeeper.spec.node import Layout
 
-_LETTERS = "abc"
+_MARKS = (1, 2, 4)
+_ROUNDS = 8
 _FLAGS = ("failed", "busy", "slow")
 
 
 class Route(NamedTuple):
-    """What the edge needs to know of a site. `static` holds URL prefix and host path of each mapping."""
+    """What the edge needs to know of a site.
+
+    `static` holds URL prefix and host path of each mapping, `password` a user's name and bcrypt hash.
+    """
 
     domain: str
     aliases: tuple[str, ...]
@@ -40,6 +49,7 @@ class Route(NamedTuple):
     static: tuple[tuple[str, str], ...]
     uid: int
     gid: int
+    password: tuple[str, str] | None = None
 
 
 class Routes:
@@ -56,9 +66,9 @@ class Routes:
         """Have nginx serve the site like this from now on."""
         link = self._run / "sites" / route.domain
         before = self._tree_of(link)
-        letter = self._next_letter(before)
+        number = self._next_round(before)
         tree = self._new_tree(route.domain)
-        self._fill(tree, route, letter)
+        self._fill(tree, route, number)
         _replace_link(link, f"../trees/{tree.name}")
         for alias in route.aliases:
             _replace_link(self._run / "sites" / alias, route.domain)
@@ -121,11 +131,12 @@ class Routes:
             return None
         return self._run / "trees" / Path(target).name if target.startswith("../trees/") else None
 
-    def _next_letter(self, before: Path | None) -> str:
-        for number, letter in enumerate(_LETTERS):
-            if before is not None and (before / "static" / letter).is_dir():
-                return _LETTERS[(number + 1) % len(_LETTERS)]
-        return _LETTERS[self._generation % len(_LETTERS)]
+    def _next_round(self, before: Path | None) -> int:
+        """The number that comes after that of the tree before."""
+        if before is None:
+            return self._generation % _ROUNDS
+        marked = sum(mark for mark in _MARKS if (before / f"static/mark{mark}").exists())
+        return (marked + 1) % _ROUNDS
 
     def _new_tree(self, domain: str) -> Path:
         while True:
@@ -137,19 +148,31 @@ class Routes:
                 continue
             return tree
 
-    def _fill(self, tree: Path, route: Route, letter: str) -> None:
-        (tree / ("up" if route.enabled else "off")).touch()
+    def _fill(self, tree: Path, route: Route, number: int) -> None:
+        (tree / ("off" if not route.enabled else "locked" if route.password else "up")).touch()
+        if route.password:
+            self._write_password(tree / "password", route.password)
         if route.has_app:
             (tree / "app").touch()
             os.symlink(f"../../live/{route.domain}/sock", tree / "sock")
         os.symlink(f"../../live/{route.domain}", tree / "live")
         os.symlink(self._layout.log_dir(route.domain), tree / "log")
+        marks = [mark for mark in _MARKS if number & mark]
+        if route.static:
+            (tree / "static").mkdir()
+        for mark in marks if route.static else ():
+            (tree / f"static/mark{mark}").touch()
         for url, path in route.static:
             segments = url.strip("/").split("/") if url != "/" else []
-            link = tree.joinpath("static", letter, str(len(segments)), *segments)
+            link = tree.joinpath("static", "r" + "".join(map(str, marks)), str(len(segments)), *segments)
             link.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             os.symlink(path, link)
             os.lchown(link, route.uid, route.gid)
+
+    def _write_password(self, path: Path, password: tuple[str, str]) -> None:
+        path.touch(mode=0o640)
+        os.chown(path, 0, self._run.stat().st_gid)
+        path.write_text(":".join(password) + "\n")
 
     def _drop_aliases(self, domain: str, *, keep: Collection[str], before: Path | None) -> None:
         for alias in _aliases(before) if before is not None else ():

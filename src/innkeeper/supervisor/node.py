@@ -114,6 +114,12 @@ class Node:
             )
             kept = tuple(alias for alias in wanted.aliases if alias not in taken)
             return wanted.with_aliases(kept)
+        if wanted.https.force:
+            self.faults[change.domain] = Problem(
+                "https-unserved",
+                f"{change.domain}.toml: [https] `force` is true, and this version of Innkeeper serves no HTTPS yet",
+                "The site is served over HTTP meanwhile. Remove the line, or leave it for a later version.",
+            )
         return wanted
 
     def _holder(self, name: str) -> str | None:
@@ -206,5 +212,6 @@ class Node:
                 ),
                 uid=tenant.uid,
                 gid=tenant.uid,
+                password=(wanted.password.user, wanted.password.hash) if wanted.password else None,
             )
         )

@@ -46,7 +46,7 @@ def steps(actual: SiteSpec | None, wanted: SiteSpec | None, *, touched: bool = F
 
 def _routes(spec: SiteSpec) -> tuple[object, ...]:
     """What the edge sees of a site."""
-    return (spec.tenant, spec.aliases, spec.enabled, spec.app is not None, spec.static)
+    return (spec.tenant, spec.aliases, spec.enabled, spec.app is not None, spec.static, spec.password)
 
 
 def _process(spec: SiteSpec | None) -> tuple[object, ...] | None:

@@ -20,6 +20,7 @@ from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.states import Event, State, after
 from innkeeper.supervisor.worker import Worker
 
+ORDERS = 3  # times that a start is ordered before a zygote that dies over it is given up
 LOAD_LIMIT = 120.0  # seconds an app may take to load
 DRAIN_SLACK = 20.0  # seconds past the time limit of requests after which a draining worker is killed
 WATCH_LIMIT = 900.0  # seconds that a failed worker stays to watch for its file to be mended
@@ -34,6 +35,7 @@ class Site:
         "_backoff",
         "_crashes",
         "_next",
+        "_orders",
         "_queued",
         "_services",
         "_timers",
@@ -59,6 +61,7 @@ class Site:
         self._services = services
         self._worker: Worker | None = None  # serves
         self._next: Worker | None = None  # loads
+        self._orders = 0  # how often the worker that loads was ordered
         self._watcher: Worker | None = None  # failed, and waits for its file to be mended
         self._again = False  # the code changed while it was being loaded: load it once more
         self._crashes = 0
@@ -138,6 +141,7 @@ class Site:
 
     def _start(self) -> None:
         """There is a place; it is given back by `_settle`."""
+        self._orders += 1
         try:
             self._next = starting.start(self.spec, self.listener, self._services, self.hear)
         except (SpecError, OSError) as error:
@@ -150,6 +154,7 @@ class Site:
     def _settle(self) -> Worker | None:
         """The start has come to its end, one way or the other; returns the worker that it was for."""
         worker, self._next = self._next, None
+        self._orders = 0
         self._cancel("load")
         self._services.admission.leave()
         return worker
@@ -250,7 +255,9 @@ class Site:
         """A worker's first process has ended, and all of its sandbox with it."""
         self._services.workers.pop(worker.identity, None)
         self._services.custody.drop(worker.kept_name)
-        if worker is self._next:
+        if worker is self._next and not worker.pid and self._orders < ORDERS:
+            self._start()  # its zygote died before it had forked it: another one will
+        elif worker is self._next:
             self._on_load_failed(worker.problem or troubles.ended_while_loading())
             self._watcher = None
         elif worker is self._watcher:

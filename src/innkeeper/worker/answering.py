@@ -30,13 +30,15 @@ def guarded(app: App) -> App:
 
     def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         body = environ["wsgi.input"]
-        environ["wsgi.errors"] = sys.stderr  # uWSGI's own is buffered, and what it holds dies with the process
+        environ["wsgi.errors"] = (
+            sys.stderr
+        )  # uWSGI's own is buffered, and what it holds dies with the process
         try:
             result = app(environ, start_response)
         except Exception:  # the app's own fault of any kind
             traceback.print_exc()
             headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(_FAILED)))]
-            start_response("500 Internal Server Error", headers, sys.exc_info())
+            start_response("500 Internal Server Error", headers)
             result = [_FAILED]
         if not environ.get("CONTENT_LENGTH") or environ["CONTENT_LENGTH"] == "0":
             return result
