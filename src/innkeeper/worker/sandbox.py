@@ -8,6 +8,7 @@ zygote sees under `/.node`, only the tenant's are kept.
 from __future__ import annotations
 
 import os
+import sys
 
 from innkeeper.kernel import mounts, namespaces, processes
 from innkeeper.worker.order import Order
@@ -84,7 +85,7 @@ def _write_accounts(order: Order) -> None:
 def _set_environment(order: Order, places: Places) -> None:
     """Build the environment from nothing: what every app may rely on, then what its owner set."""
     home = places.real(order.tenant, f"/home/{order.tenant}")
-    path = "/usr/local/bin:/usr/bin:/bin"
+    path = f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin"
     if order.virtualenv:
         path = f"{places.real(order.tenant, order.virtualenv)}/bin:{path}"
     os.environ.clear()
