@@ -50,6 +50,7 @@ def install(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, 
     user = pwd.getpwnam(settings.nginx_user)
     files.ensure_directory(layout.node_logs, mode=0o750, gid=user.pw_gid)
     files.ensure_directory(layout.lib / "edge", mode=0o700, uid=user.pw_uid)
+    layout.routes.mkdir(mode=0o755, exist_ok=True)  # nginx stands in it
     files.write_atomically(layout.run / "mime.types", mime.render())
     files.write_atomically(layout.run / "nginx.conf", render(layout, settings, http, open_files=open_files))
     folder = layout.run / "pages" / ".innkeeper"

@@ -4,11 +4,9 @@ A site's tree is built whole beside the old one and switched to by renaming one 
 of it. What outlives a generation (the listening socket, flags) lies in live/DOMAIN/.
 
     sites/DOMAIN → ../trees/DOMAIN.N      sites/ALIAS → DOMAIN
-    trees/DOMAIN.N/  up | locked | off    the site is on, on behind a password, or switched off
-                     password             "USER:HASH"
-                     app                  it has an app
-                     sock → ../../live/DOMAIN/sock
-                     live → ../../live/DOMAIN
+    trees/DOMAIN.N/  up | locked | off    the site is on, on behind a password, or switched off; what it was made from
+                     aliases, password    the aliases; "USER:HASH"
+                     live → ../../live/DOMAIN      of a site with an app: its socket and flags
                      log  → the site's log directory
                      static/mark1, mark2, mark4   which round of mappings this is, modulo 8, in binary
                      static/rROUND/DEPTH/PREFIX…  links of the tenant's to what is mapped
@@ -26,13 +24,13 @@ import contextlib
 import os
 import shutil
 from collections.abc import Collection
-from pathlib import Path
 from typing import NamedTuple
 
 from innkeeper.spec.node import Layout
 
 _MARKS = (1, 2, 4)
 _ROUNDS = 8
+_SHAPE = 1  # of the trees; another number has all of them made anew
 _FLAGS = ("failed", "busy", "slow")
 
 
@@ -56,143 +54,167 @@ class Routes:
     """The writer of the routing tree. All of it is safe to be killed at any point and done again."""
 
     def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._run = layout.run
-        for name in ("sites", "trees", "live"):
-            (self._run / name).mkdir(mode=0o755, exist_ok=True)
+        self._run = str(layout.run)
+        self._logs = str(layout.logs)
         self._generation = 0
+        for name in ("sites", "trees", "live"):
+            layout.run.joinpath(name).mkdir(mode=0o755, exist_ok=True)
 
     def publish(self, route: Route) -> None:
-        """Have nginx serve the site like this from now on."""
-        link = self._run / "sites" / route.domain
+        """Have nginx serve the site like this from now on; what is so already is left alone."""
+        link = f"{self._run}/sites/{route.domain}"
         before = self._tree_of(link)
+        marker, made_from = _marker(route), repr((_SHAPE, *route))
+        if before is not None and _read(f"{before}/{marker}") == made_from:
+            self._link_aliases(route)
+            return
         number = self._next_round(before)
         tree = self._new_tree(route.domain)
         self._fill(tree, route, number)
-        _replace_link(link, f"../trees/{tree.name}")
-        for alias in route.aliases:
-            _replace_link(self._run / "sites" / alias, route.domain)
+        _write(f"{tree}/{marker}", made_from)
+        _replace_link(link, f"../trees/{os.path.basename(tree)}")
+        self._link_aliases(route)
         self._drop_aliases(route.domain, keep=route.aliases, before=before)
-        (tree / "aliases").write_text("\n".join(route.aliases))
         if before is not None:
             shutil.rmtree(before, ignore_errors=True)
 
     def withdraw(self, domain: str) -> None:
         """Have nginx know nothing of the site from now on."""
-        link = self._run / "sites" / domain
+        link = f"{self._run}/sites/{domain}"
         tree = self._tree_of(link)
         with contextlib.suppress(FileNotFoundError):
-            link.unlink()
+            os.unlink(link)
         self._drop_aliases(domain, keep=(), before=tree)
         if tree is not None:
             shutil.rmtree(tree, ignore_errors=True)
 
     def forget(self, domain: str) -> None:
         """Remove what outlives generations: the socket's name and the flags."""
-        shutil.rmtree(self._run / "live" / domain, ignore_errors=True)
+        shutil.rmtree(f"{self._run}/live/{domain}", ignore_errors=True)
 
     def set_flag(self, domain: str, flag: str) -> None:
         """Mark a site: "failed", "busy" or "slow"; nginx shows visitors the page that fits."""
         with contextlib.suppress(FileNotFoundError):  # the site went away meanwhile
-            os.close(
-                os.open(self._run / "live" / domain / flag, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            )
+            _write(f"{self._run}/live/{domain}/{flag}", "")
 
     def clear_flag(self, domain: str, flag: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._run / "live" / domain / flag)
+            os.unlink(f"{self._run}/live/{domain}/{flag}")
 
     def sweep(self, domains: Collection[str]) -> None:
         """Remove all that belongs to none of `domains`: what a killed supervisor or an older node left."""
         used: set[str] = set()
-        for entry in list(os.scandir(self._run / "sites")):
+        for entry in list(os.scandir(f"{self._run}/sites")):
             target = os.readlink(entry.path) if entry.is_symlink() else ""
             tree = target.removeprefix("../trees/")
             if entry.name in domains and tree != target:
                 used.add(tree)
             elif tree != target or target not in domains or not self._is_alias(entry.name, target):
                 os.unlink(entry.path)
-        for tree_entry in list(os.scandir(self._run / "trees")):
+        for tree_entry in list(os.scandir(f"{self._run}/trees")):
             if tree_entry.name not in used:
                 shutil.rmtree(tree_entry.path, ignore_errors=True)
-        for live_entry in list(os.scandir(self._run / "live")):
+        for live_entry in list(os.scandir(f"{self._run}/live")):
             if live_entry.name not in domains:
                 shutil.rmtree(live_entry.path, ignore_errors=True)
 
     def _is_alias(self, name: str, domain: str) -> bool:
-        tree = self._tree_of(self._run / "sites" / domain)
+        tree = self._tree_of(f"{self._run}/sites/{domain}")
         return tree is not None and name in _aliases(tree)
 
-    def _tree_of(self, link: Path) -> Path | None:
+    def _tree_of(self, link: str) -> str | None:
         """The tree that a site's link leads to; None for an alias's link, or none."""
         try:
             target = os.readlink(link)
         except OSError:
             return None
-        return self._run / "trees" / Path(target).name if target.startswith("../trees/") else None
+        return f"{self._run}/trees/{os.path.basename(target)}" if target.startswith("../trees/") else None
 
-    def _next_round(self, before: Path | None) -> int:
+    def _next_round(self, before: str | None) -> int:
         """The number that comes after that of the tree before."""
         if before is None:
             return self._generation % _ROUNDS
-        marked = sum(mark for mark in _MARKS if (before / f"static/mark{mark}").exists())
+        marked = sum(mark for mark in _MARKS if os.path.exists(f"{before}/static/mark{mark}"))
         return (marked + 1) % _ROUNDS
 
-    def _new_tree(self, domain: str) -> Path:
+    def _new_tree(self, domain: str) -> str:
         while True:
             self._generation += 1
-            tree = self._run / "trees" / f"{domain}.{self._generation}"
+            tree = f"{self._run}/trees/{domain}.{self._generation}"
             try:
-                tree.mkdir(mode=0o755)
+                os.mkdir(tree, 0o755)
             except FileExistsError:
                 continue
             return tree
 
-    def _fill(self, tree: Path, route: Route, number: int) -> None:
-        (tree / ("off" if not route.enabled else "locked" if route.password else "up")).touch()
-        if route.password:
-            self._write_password(tree / "password", route.password)
+    def _fill(self, tree: str, route: Route, number: int) -> None:
         if route.has_app:
-            (tree / "app").touch()
-            os.symlink(f"../../live/{route.domain}/sock", tree / "sock")
-        os.symlink(f"../../live/{route.domain}", tree / "live")
-        os.symlink(self._layout.log_dir(route.domain), tree / "log")
-        marks = [mark for mark in _MARKS if number & mark]
+            os.symlink(f"../../live/{route.domain}", f"{tree}/live")
+        os.symlink(f"{self._logs}/{route.domain}", f"{tree}/log")
+        if route.aliases:
+            _write(f"{tree}/aliases", "\n".join(route.aliases))
+        if route.password:
+            _write(f"{tree}/password", ":".join(route.password) + "\n", mode=0o640)
+            os.chown(f"{tree}/password", 0, os.stat(self._run).st_gid)
         if route.static:
-            (tree / "static").mkdir()
-        for mark in marks if route.static else ():
-            (tree / f"static/mark{mark}").touch()
+            self._fill_static(f"{tree}/static", route, number)
+
+    def _fill_static(self, folder: str, route: Route, number: int) -> None:
+        marks = [mark for mark in _MARKS if number & mark]
+        os.mkdir(folder, 0o755)
+        for mark in marks:
+            _write(f"{folder}/mark{mark}", "")
+        round_folder = f"{folder}/r{''.join(map(str, marks))}"
         for url, path in route.static:
             segments = url.strip("/").split("/") if url != "/" else []
-            link = tree.joinpath("static", "r" + "".join(map(str, marks)), str(len(segments)), *segments)
-            link.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            link = "/".join((round_folder, str(len(segments)), *segments))
+            os.makedirs(os.path.dirname(link), mode=0o755, exist_ok=True)
             os.symlink(path, link)
             os.lchown(link, route.uid, route.gid)
 
-    def _write_password(self, path: Path, password: tuple[str, str]) -> None:
-        path.touch(mode=0o640)
-        os.chown(path, 0, self._run.stat().st_gid)
-        path.write_text(":".join(password) + "\n")
+    def _link_aliases(self, route: Route) -> None:
+        for alias in route.aliases:
+            _replace_link(f"{self._run}/sites/{alias}", route.domain)
 
-    def _drop_aliases(self, domain: str, *, keep: Collection[str], before: Path | None) -> None:
+    def _drop_aliases(self, domain: str, *, keep: Collection[str], before: str | None) -> None:
         for alias in _aliases(before) if before is not None else ():
-            link = self._run / "sites" / alias
+            link = f"{self._run}/sites/{alias}"
             if alias not in keep:
                 with contextlib.suppress(OSError):
                     if os.readlink(link) == domain:
-                        link.unlink()
+                        os.unlink(link)
 
 
-def _aliases(tree: Path) -> list[str]:
+def _marker(route: Route) -> str:
+    """The name of the file that says how the site is served."""
+    if not route.enabled:
+        return "off"
+    return "locked" if route.password else "up"
+
+
+def _aliases(tree: str) -> list[str]:
+    return (_read(f"{tree}/aliases") or "").split()
+
+
+def _read(path: str) -> str | None:
     try:
-        return (tree / "aliases").read_text().split()
+        with open(path) as file:
+            return file.read()
     except FileNotFoundError:
-        return []
+        return None
 
 
-def _replace_link(link: Path, target: str) -> None:
-    beside = link.with_name(f"{link.name}~")
+def _write(path: str, text: str, mode: int = 0o644) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _replace_link(link: str, target: str) -> None:
+    beside = f"{link}~"
     with contextlib.suppress(FileNotFoundError):
-        beside.unlink()
+        os.unlink(beside)
     os.symlink(target, beside)
     os.rename(beside, link)

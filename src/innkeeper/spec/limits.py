@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-# nginx connects to "sites/HOST/sock", relative to its directory; a Unix socket's path has room for 107 bytes.
+# nginx connects to "HOST/live/sock", relative to its directory; a Unix socket's path has room for 107 bytes.
 MAX_DOMAIN: Final = 96
 MAX_LABEL: Final = 63
 
