@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import grp
 import os
+import pwd
 import socket
+import stat
 import subprocess
 import sys
 from typing import Annotated
@@ -47,6 +49,7 @@ def up(
     if https:
         fail("--https is not served by this version yet", "Leave it out, and use --http for now.")
     settings = _read_settings(layout)
+    _check_way(layout, settings)
     lock = _prepare(layout, settings)
     open_files = _check_host(settings)
     listeners = [_listen(address) for address in http or ["0.0.0.0:80"]]
@@ -68,6 +71,26 @@ def _read_settings(layout: Layout) -> NodeSettings:
         return supervisor.read_settings(layout)
     except SpecError as error:
         fail(error.problem.message, error.problem.hint, status=2)
+
+
+def _check_way(layout: Layout, settings: NodeSettings) -> None:
+    """nginx's user has to get to the routing tree and to static files."""
+    try:
+        user = pwd.getpwnam(settings.nginx_user)
+    except KeyError:
+        fail(
+            f"there is no user {settings.nginx_user!r}, which nginx is to run as",
+            "Create the user and group, or name others as `nginx_user` in innkeeper.toml.",
+        )
+    layout.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for directory in (*reversed(layout.root.parents), layout.root):
+        state = directory.stat()
+        of_group = state.st_gid == user.pw_gid and state.st_mode & stat.S_IXGRP
+        if not (state.st_mode & stat.S_IXOTH or of_group or state.st_uid == user.pw_uid):
+            fail(
+                f"{directory} is closed to {settings.nginx_user}, which nginx runs as, so it can't serve {layout.root}",
+                f"Open the way with `chmod o+x {directory}`, or choose another --root, such as /srv/innkeeper.",
+            )
 
 
 def _prepare(layout: Layout, settings: NodeSettings) -> socket.socket:

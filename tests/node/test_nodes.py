@@ -1,0 +1,200 @@
+"""Nodes side by side, nodes with less isolation, and what a node refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from tests.node.harness import Node, alive, await_true, running
+
+# Root without CAP_SYS_ADMIN, as in an unprivileged container: no namespaces, no mounts.
+UNPRIVILEGED = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
+
+
+def test_two_nodes_side_by_side(node: Node) -> None:
+    with running() as other:
+        for one, answer in ((node, "first node"), (other, "second node")):
+            one.app("same.test", answer=answer)
+        assert node.get("same.test").text == "first node"
+        assert other.get("same.test").text == "second node"
+        assert node.status()["keeper_pid"] != other.status()["keeper_pid"]
+        other.stop()
+        assert node.get("same.test").text == "first node"
+        other.start()
+        assert other.get("same.test").text == "second node"
+
+
+def test_one_root_has_one_node(node: Node) -> None:
+    second = node.cli("up", "--http", "127.0.0.1:1", check=False)
+    assert second.returncode != 0
+    assert "is up at" in second.stderr
+
+
+def test_taken_port_is_refused_with_a_next_step(node: Node) -> None:
+    other = Node()
+    try:
+        refused = other.cli("up", "--http", f"127.0.0.1:{node.port}", check=False)
+        assert refused.returncode != 0
+        assert "can't be bound" in refused.stderr
+        assert "→" in refused.stderr
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("isolaton = 1\n", "isolation"),
+        ('nginx_user = "nobody-of-this-name"\n', "nobody-of-this-name"),
+        ("first_uid = [\n", "innkeeper.toml"),
+    ],
+)
+def test_broken_settings_are_refused(settings: str, said: str) -> None:
+    node = Node(settings=settings)
+    try:
+        refused = node.cli("up", "--http", "127.0.0.1:0", check=False)
+        assert refused.returncode != 0
+        assert said in refused.stderr
+        assert "Traceback" not in refused.stderr
+    finally:
+        node.close()
+
+
+def test_less_isolation_is_said_loudly_and_serves() -> None:
+    with running(prefix=UNPRIVILEGED) as node:
+        assert "reduced isolation" in node.words.read_text()
+        assert node.status()["isolation"] == "reduced"
+        assert "Reduced isolation" in node.cli("status").stdout
+        node.app(
+            "weak.test",
+            """
+import os, subprocess
+subprocess.Popen(["setsid", "sleep", "1000"])
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [f"{os.getuid()} {os.getcwd()} {os.environ['HOME']}".encode()]
+""",
+            app="idle = 1",
+            more='[[static]]\nurl = "/static"\npath = "/home/alice/public"',
+        )
+        node.put("alice", "/home/alice/public/a.txt", "static")
+        home = str(node.layout.tenant_home("alice"))
+        assert node.get("weak.test").text == f"{node.uid('alice')} {home} {home}"
+        assert node.get("weak.test", "/static/a.txt").text == "static"
+        node.await_state("weak.test", "asleep")
+        assert node.get("weak.test").status == 200
+        shown = node.cli("tenant", "run", "alice", "--", "sh", "-c", "id -u; echo $HOME").stdout
+        assert shown.split() == [str(node.uid("alice")), home]
+        everything = node.pids()
+        assert node.stop() == 0
+        await_true(lambda: not [pid for pid in everything if alive(pid)], 5)
+
+
+def test_full_isolation_asked_for_and_not_to_be_had_is_refused() -> None:
+    node = Node(settings='isolation = "full"\n', prefix=UNPRIVILEGED)
+    try:
+        refused = subprocess.run(
+            [*UNPRIVILEGED, *node.command("up", "--http", "127.0.0.1:0")],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert refused.returncode != 0
+        assert "full" in refused.stderr
+        assert "namespaces" in refused.stderr
+    finally:
+        node.close()
+
+
+def test_keeper_killed_takes_all_with_it(own_node: Node) -> None:
+    """Even the one process that must not die leaves nothing running, and the next node cleans up after it."""
+    node = own_node
+    node.app("k.test")
+    assert node.get("k.test").status == 200
+    everything = node.pids()
+    assert node.process is not None
+    node.process.send_signal(signal.SIGKILL)
+    node.process.wait()
+    await_true(lambda: not [pid for pid in everything if alive(pid)], 15)
+    node.start()
+    assert node.get("k.test").status == 200
+
+
+def test_tenant_run_is_in_the_tenants_sandbox(node: Node) -> None:
+    node.tenant("alice")
+    done = node.cli("tenant", "run", "alice", "--", "sh", "-c", "id -un; pwd; ls /home; exit 3", check=False)
+    assert done.stdout.split() == ["alice", "/home/alice", "alice"]
+    assert done.returncode == 3
+    missing = node.cli("tenant", "run", "alice", "--", "no-such-program", check=False)
+    assert missing.returncode == 127
+    assert "no-such-program" in missing.stderr
+    echoed = subprocess.run(
+        node.command("tenant", "run", "alice", "--", "cat"), input="through", capture_output=True, text=True, check=True
+    )
+    assert echoed.stdout == "through"
+
+
+def test_tenants_without_a_node() -> None:
+    node = Node()
+    try:
+        node.cli("tenant", "add", "dora")
+        assert json.loads(node.cli("tenant", "list", "--json").stdout) == [{"name": "dora", "uid": 20000}]
+        node.layout.sites.mkdir(parents=True, exist_ok=True)
+        node.site("d.test", 'tenant = "dora"\n[app]\nwsgi = "/var/www/d.py"\n')
+        assert "d.test" in node.cli("site", "list").stdout
+        assert json.loads(node.cli("site", "show", "d.test", "--json").stdout)["state"] == "asleep"
+        assert "has sites" in node.cli("tenant", "rm", "dora", check=False).stderr
+        node.remove("d.test")
+        node.cli("tenant", "rm", "dora")
+        assert "dora" not in node.cli("tenant", "list").stdout
+        assert "no node is up" in node.cli("status", "--json", check=False).stderr
+        for wrong in ("../x", "Root", "a" * 40, "root"):
+            refused = node.cli("tenant", "add", wrong, check=False)
+            assert refused.returncode != 0, wrong
+            assert "Traceback" not in refused.stderr
+    finally:
+        node.close()
+
+
+def test_a_root_that_nginx_can_not_reach_is_refused() -> None:
+    node = Node()
+    try:
+        node.root.chmod(0o700)
+        refused = node.cli("up", "--http", "127.0.0.1:0", check=False)
+        assert refused.returncode != 0
+        assert str(node.root) in refused.stderr
+        assert "chmod" in refused.stderr
+    finally:
+        node.close()
+
+
+def test_logs_can_be_followed(node: Node) -> None:
+    node.app("follow.test")
+    follower = subprocess.Popen(
+        node.command("site", "logs", "follow.test", "--follow"), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert follower.stdout is not None
+        os.set_blocking(follower.stdout.fileno(), False)
+        seen: list[str] = []
+
+        def heard() -> bool:
+            node.get("follow.test", "/followed")
+            seen.extend(follower.stdout or ())
+            return any("/followed" in line for line in seen)
+
+        await_true(heard, 10, step=0.3)
+    finally:
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(10) == 0
+
+
+def test_the_machine_has_what_these_tests_use() -> None:
+    assert shutil.which("setpriv")
+    assert shutil.which("wrk")

@@ -1,0 +1,125 @@
+"""The routing tree, as nginx will find it."""
+
+from __future__ import annotations
+
+import os
+import string
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from innkeeper.edge.routes import Route, Routes
+from innkeeper.spec.node import Layout
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="links are given to tenants, which takes root")
+
+ROUTE = Route("a.test", ("www.a.test",), True, True, (("/static", "/data/alice/home/public"),), 20000, 20000)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    found = Layout(tmp_path)
+    found.run.mkdir(parents=True)
+    return found
+
+
+def tree(layout: Layout, domain: str = "a.test") -> dict[str, str]:
+    """What nginx finds for a host: names, with the targets of links and the owners of static ones."""
+    top = layout.route(domain).resolve()
+    found = {}
+    for path in sorted(top.rglob("*")):
+        name = path.relative_to(top).as_posix()
+        if path.is_symlink():
+            found[name] = f"→ {os.readlink(path)} ({os.lstat(path).st_uid})"
+        elif path.is_file():
+            found[name] = "file"
+    return found
+
+
+def test_a_site_with_all_there_is(layout: Layout) -> None:
+    Routes(layout).publish(ROUTE)
+    assert tree(layout) == {
+        "aliases": "file",
+        "live": "→ ../../live/a.test (0)",
+        "log": f"→ {layout.logs}/a.test (0)",
+        "static/r/1/static": "→ /data/alice/home/public (20000)",
+        "up": "file",
+    }
+    assert os.readlink(layout.route("www.a.test")) == "a.test"
+
+
+@pytest.mark.parametrize(
+    ("changes", "marker"),
+    [({}, "up"), ({"enabled": False}, "off"), ({"password": ("u", "$2y$05$x")}, "locked")],
+)
+def test_one_marker_says_how_it_is_served(layout: Layout, changes: dict[str, object], marker: str) -> None:
+    Routes(layout).publish(ROUTE._replace(**changes))
+    assert {"up", "off", "locked"} & set(tree(layout)) == {marker}
+
+
+def test_what_is_unchanged_is_left_alone(layout: Layout) -> None:
+    Routes(layout).publish(ROUTE)
+    before = os.readlink(layout.route("a.test"))
+    layout.route("www.a.test").unlink()
+    Routes(layout).publish(ROUTE)
+    assert os.readlink(layout.route("a.test")) == before
+    assert os.readlink(layout.route("www.a.test")) == "a.test"
+
+
+def test_generations_differ_in_their_paths_and_leave_nothing(layout: Layout) -> None:
+    routes = Routes(layout)
+    rounds = []
+    for number in range(10):
+        routes.publish(ROUTE._replace(static=(("/static", f"/data/{number}"),)))
+        rounds.append(next(layout.route("a.test").resolve().glob("static/r*")).name)
+    assert len(set(rounds[:8])) == 8
+    assert len(list(layout.trees.iterdir())) == 1
+
+
+def test_aliases_go_with_their_site_and_are_taken_from_no_other(layout: Layout) -> None:
+    routes = Routes(layout)
+    routes.publish(ROUTE)
+    routes.publish(ROUTE._replace(domain="b.test", aliases=("www.a.test",)))
+    routes.publish(ROUTE._replace(aliases=()))
+    assert os.readlink(layout.route("www.a.test")) == "b.test"
+    routes.withdraw("b.test")
+    assert not os.path.lexists(layout.route("www.a.test"))
+    assert not os.path.lexists(layout.route("b.test"))
+
+
+def test_sweep_removes_what_belongs_to_nobody(layout: Layout) -> None:
+    routes = Routes(layout)
+    routes.publish(ROUTE)
+    routes.publish(ROUTE._replace(domain="gone.test", aliases=("www.gone.test",)))
+    (layout.trees / "half-made.test.7").mkdir()
+    layout.live("gone.test").mkdir()
+    os.symlink("nowhere", layout.routes / "stray")
+    Routes(layout).sweep({"a.test"})
+    assert sorted(os.listdir(layout.routes)) == ["a.test", "www.a.test"]
+    assert len(os.listdir(layout.trees)) == 1
+    assert os.listdir(layout.run / "live") == []
+
+
+SEGMENT = st.text(string.ascii_lowercase + "-.~", min_size=1, max_size=8).filter(lambda text: text.strip("."))
+
+
+@settings(max_examples=50)
+@given(
+    st.dictionaries(
+        st.lists(SEGMENT, max_size=4).map(lambda parts: "/" + "/".join(parts)), st.just("/x"), max_size=6
+    )
+)
+def test_each_mapping_lies_at_its_depth(mappings: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        layout = Layout(Path(place))
+        layout.run.mkdir(parents=True)
+        Routes(layout).publish(ROUTE._replace(static=tuple(mappings.items())))
+        top = layout.route("a.test").resolve() / "static/r"
+        found = {
+            "/" + "/".join(path.relative_to(top).parts[1:]) for path in top.rglob("*") if path.is_symlink()
+        }
+        assert found - {"/"} == set(mappings) - {"/"}
+        assert ("/" in mappings) == (top / "0").is_symlink()
