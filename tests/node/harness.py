@@ -96,8 +96,13 @@ class Node:
         """SIGTERM; the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=30)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end, which something else has caused; the exit status."""
+        assert self.process is not None
         assert self.process.stdout is not None
+        status = self.process.wait(timeout=30)
         self._reader.join()
         self.process.stdout.close()
         self.process = None

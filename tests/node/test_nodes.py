@@ -120,7 +120,7 @@ def test_keeper_killed_takes_all_with_it(own_node: Node) -> None:
     everything = node.pids()
     assert node.process is not None
     node.process.send_signal(signal.SIGKILL)
-    node.process.wait()
+    node.wait()
     await_true(lambda: not [pid for pid in everything if alive(pid)], 15)
     node.start()
     assert node.get("k.test").status == 200
@@ -135,7 +135,11 @@ def test_tenant_run_is_in_the_tenants_sandbox(node: Node) -> None:
     assert missing.returncode == 127
     assert "no-such-program" in missing.stderr
     echoed = subprocess.run(
-        node.command("tenant", "run", "alice", "--", "cat"), input="through", capture_output=True, text=True, check=True
+        node.command("tenant", "run", "alice", "--", "cat"),
+        input="through",
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert echoed.stdout == "through"
 
@@ -193,6 +197,7 @@ def test_logs_can_be_followed(node: Node) -> None:
     finally:
         follower.send_signal(signal.SIGINT)
         assert follower.wait(10) == 0
+        follower.stdout.close()
 
 
 def test_the_machine_has_what_these_tests_use() -> None:

@@ -6,6 +6,7 @@ import fcntl
 import grp
 import os
 import pwd
+import signal
 import socket
 import stat
 import subprocess
@@ -88,7 +89,7 @@ def _check_way(layout: Layout, settings: NodeSettings) -> None:
         of_group = state.st_gid == user.pw_gid and state.st_mode & stat.S_IXGRP
         if not (state.st_mode & stat.S_IXOTH or of_group or state.st_uid == user.pw_uid):
             fail(
-                f"{directory} is closed to {settings.nginx_user}, which nginx runs as, so it can't serve {layout.root}",
+                f"{directory} is closed to {settings.nginx_user}, nginx's user, who so can't serve {layout.root}",
                 f"Open the way with `chmod o+x {directory}`, or choose another --root, such as /srv/innkeeper.",
             )
 
@@ -175,5 +176,5 @@ def _start_nginx(layout: Layout, listeners: list[socket.socket]) -> subprocess.P
         pass_fds=descriptors,
         stdin=subprocess.DEVNULL,
         env={**os.environ, "NGINX": "".join(f"{descriptor};" for descriptor in descriptors)},
-        preexec_fn=processes.die_with_parent,  # noqa: PLW1509 — the keeper has no threads
+        preexec_fn=lambda: processes.die_with_parent(signal.SIGTERM),  # noqa: PLW1509 — the keeper has no threads
     )
