@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import grp
 import http.client
 import json
 import os
@@ -12,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,26 +193,14 @@ def explain(demo: Demo) -> None:
 
 @contextlib.contextmanager
 def place() -> Iterator[Path]:
-    """A directory for the node's root, deleted in the end: .demo, unless nginx's user can't get there."""
-    checkout = EXAMPLES.parent
-    edge = grp.getgrnam("www-data").gr_gid
-    reachable = all(_may_enter(parent, edge) for parent in (checkout, *checkout.parents))
-    root = (
-        checkout / ".demo" if reachable else Path(tempfile.mkdtemp(prefix="innkeeper-demo-", dir="/var/tmp"))
-    )
-    if reachable:
-        shutil.rmtree(root, ignore_errors=True)
-        root.mkdir()
-    root.chmod(0o755)
+    """The node's root, made anew and deleted in the end."""
+    root = EXAMPLES.parent / ".demo"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
     try:
         yield root
     finally:
         shutil.rmtree(root, ignore_errors=True)
-
-
-def _may_enter(directory: Path, gid: int) -> bool:
-    state = directory.stat()
-    return bool(state.st_mode & 0o001 or (state.st_gid == gid and state.st_mode & 0o010))
 
 
 def main() -> int:

@@ -58,6 +58,7 @@ class Node:
     def __init__(self, root: Path | None = None, *, settings: str = "", prefix: tuple[str, ...] = ()) -> None:
         # Not pytest's tmp_path: nginx's user has to get through, and socket paths are short.
         self.root = root or Path(tempfile.mkdtemp(prefix="ik", dir="/tmp"))
+        self.root.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o755)
         self.layout = Layout(self.root)
         self.port = free_port()

@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -166,11 +168,34 @@ def test_tenants_without_a_node() -> None:
         node.close()
 
 
-def test_a_root_that_nginx_can_not_reach_is_refused() -> None:
+def test_a_root_below_a_closed_directory_is_served_all_the_same() -> None:
+    closed = Path(tempfile.mkdtemp(prefix="ikc", dir="/tmp"))
+    node = Node(root=closed / "inner/node")
+    try:
+        closed.chmod(0o700)
+        node.start()
+        node.app("closed.test", more='[[static]]\nurl = "/static"\npath = "/home/alice/public"')
+        node.put("alice", "/home/alice/public/a.txt", "static")
+        assert node.get("closed.test").text == "hello"
+        assert node.get("closed.test", "/static/a.txt").text == "static"
+        assert "GET /static/a.txt" in await_true(lambda: node.log("closed.test", "access"), 5)
+        assert closed.stat().st_mode & 0o777 == 0o700
+    finally:
+        node.close()
+        shutil.rmtree(closed)
+
+
+def test_without_namespaces_a_closed_root_is_refused() -> None:
     node = Node()
     try:
         node.root.chmod(0o700)
-        refused = node.cli("up", "--http", "127.0.0.1:0", check=False)
+        refused = subprocess.run(
+            [*UNPRIVILEGED, *node.command("up", "--http", "127.0.0.1:0")],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
         assert refused.returncode != 0
         assert str(node.root) in refused.stderr
         assert "chmod" in refused.stderr

@@ -8,15 +8,15 @@ import os
 import pwd
 import signal
 import socket
-import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from innkeeper.cli.app import context, fail, stderr
-from innkeeper.edge import nginx
+from innkeeper.edge import nginx, way
 from innkeeper.keeper import Keeper
 from innkeeper.kernel import files, namespaces, processes, sockets
 from innkeeper.spec.node import Layout, NodeSettings
@@ -50,7 +50,7 @@ def up(
     if https:
         fail("--https is not served by this version yet", "Leave it out, and use --http for now.")
     settings = _read_settings(layout)
-    _check_way(layout, settings)
+    closed = _find_way(layout, settings)
     lock = _prepare(layout, settings)
     open_files = _check_host(settings)
     listeners = [_listen(address) for address in http or ["0.0.0.0:80"]]
@@ -58,7 +58,7 @@ def up(
     nginx.install(layout, settings, addresses, open_files=open_files)
     keeper = Keeper(
         lambda channel: _start_supervisor(layout, channel),
-        lambda: _start_nginx(layout, listeners),
+        lambda: _start_nginx(layout, listeners, closed),
         supervisor.log,
         lambda: print("innkeeper: ready", flush=True),
     )
@@ -74,8 +74,8 @@ def _read_settings(layout: Layout) -> NodeSettings:
         fail(error.problem.message, error.problem.hint, status=2)
 
 
-def _check_way(layout: Layout, settings: NodeSettings) -> None:
-    """nginx's user has to get to the routing tree and to static files."""
+def _find_way(layout: Layout, settings: NodeSettings) -> Path | None:
+    """The directory above the root, if any, that nginx's user can't enter, and has to be led around."""
     try:
         user = pwd.getpwnam(settings.nginx_user)
     except KeyError:
@@ -84,14 +84,13 @@ def _check_way(layout: Layout, settings: NodeSettings) -> None:
             "Create the user and group, or name others as `nginx_user` in innkeeper.toml.",
         )
     layout.root.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for directory in (*reversed(layout.root.parents), layout.root):
-        state = directory.stat()
-        of_group = state.st_gid == user.pw_gid and state.st_mode & stat.S_IXGRP
-        if not (state.st_mode & stat.S_IXOTH or of_group or state.st_uid == user.pw_uid):
-            fail(
-                f"{directory} is closed to {settings.nginx_user}, nginx's user, who so can't serve {layout.root}",
-                f"Open the way with `chmod o+x {directory}`, or choose another --root, such as /srv/innkeeper.",
-            )
+    closed = way.closed_above(layout.root, user)
+    if closed is not None and namespaces.permitted() is not None:
+        fail(
+            f"{closed} is closed to {settings.nginx_user}, nginx's user, who so can't serve {layout.root}",
+            f"Open the way with `chmod o+x {closed}`, or choose another --root, such as /srv/innkeeper.",
+        )
+    return closed
 
 
 def _prepare(layout: Layout, settings: NodeSettings) -> socket.socket:
@@ -168,13 +167,21 @@ def _start_supervisor(layout: Layout, channel: socket.socket) -> subprocess.Pope
     return subprocess.Popen(command, pass_fds=[channel.fileno()], stdin=subprocess.DEVNULL)
 
 
-def _start_nginx(layout: Layout, listeners: list[socket.socket]) -> subprocess.Popen[bytes]:
-    """nginx, with the listening sockets inherited; it dies with the keeper."""
+def _start_nginx(
+    layout: Layout, listeners: list[socket.socket], closed: Path | None
+) -> subprocess.Popen[bytes]:
+    """nginx, with the listening sockets inherited; it ends with the keeper."""
     descriptors = [listener.fileno() for listener in listeners]
+
+    def prepare() -> None:
+        processes.die_with_parent(signal.SIGTERM)
+        if closed is not None:
+            way.open_way(closed, layout)
+
     return subprocess.Popen(
         nginx.command(layout),
         pass_fds=descriptors,
         stdin=subprocess.DEVNULL,
         env={**os.environ, "NGINX": "".join(f"{descriptor};" for descriptor in descriptors)},
-        preexec_fn=lambda: processes.die_with_parent(signal.SIGTERM),  # noqa: PLW1509 — the keeper has no threads
+        preexec_fn=prepare,  # noqa: PLW1509 — the keeper has no threads
     )
