@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import subprocess
 import time
 from collections.abc import Callable
@@ -193,3 +194,14 @@ def test_international_domain(node: Node) -> None:
     node.app("xn--bcher-kva.test", answer="books")
     assert node.get("xn--bcher-kva.test").text == "books"
     assert "xn--bcher-kva.test" in node.cli("site", "show", "bücher.test").stdout
+
+
+def test_a_change_while_the_app_loads_is_not_missed(node: Node) -> None:
+    slow = "import time\ntime.sleep(0.7)\n"
+    node.app("racing.test", slow + PLAIN.replace("{answer}", "old"))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        first = pool.submit(node.get, "racing.test")
+        time.sleep(0.4)
+        node.touch("racing.test", PLAIN.replace("{answer}", "new"))
+        assert first.result().text in ("old", "new")
+    await_true(lambda: node.get("racing.test").text == "new", 5, step=0.05)

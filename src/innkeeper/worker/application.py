@@ -13,12 +13,14 @@ import os
 import sys
 import traceback
 from types import ModuleType
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+from innkeeper.worker import touch
 from innkeeper.worker.order import Order
 
 MODULE = "innkeeper_app"
 MAX_TRACEBACK = 16 * 1024
+MARKS: Dict[str, List[int]] = {}  # of WSGI files, by path, as they were when they were read
 
 
 class LoadError(Exception):
@@ -52,6 +54,7 @@ def load(entry: str, name: Optional[str]) -> Any:
 def _load_file(path: str) -> ModuleType:
     """Run a WSGI file afresh, never from cached bytecode: an edit within one second must show."""
     with open(path, "rb") as file:
+        MARKS[path] = touch.mark(os.fstat(file.fileno()))
         source = file.read()
     module = ModuleType("wsgi_app")
     module.__file__ = path
@@ -60,12 +63,15 @@ def _load_file(path: str) -> ModuleType:
     return module
 
 
-def watched_file(entry: str) -> Optional[str]:
-    """The file that its owner touches to have the app loaded anew."""
+def watched_file(entry: str) -> Tuple[Optional[str], Optional[List[int]]]:
+    """The file that its owner touches to have the app loaded anew, and the mark it bore when it was read."""
     if entry.startswith("/"):
-        return entry
+        return entry, MARKS.get(entry)
     file = getattr(sys.modules.get(entry), "__file__", None)
-    return os.path.abspath(file) if file else None
+    if not file:
+        return None, None
+    path = os.path.abspath(file)
+    return path, touch.mark(os.stat(path)) if os.path.exists(path) else None
 
 
 def explain(error: BaseException) -> str:

@@ -12,7 +12,7 @@ import select
 import signal
 import socket
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable, List, Optional
 
 from innkeeper.kernel import processes, sockets
 from innkeeper.worker.children import SILENCE, Child, Children
@@ -32,13 +32,20 @@ class First:
     After a failed load it stays, with nothing to serve, as the watch over the file that is to be mended.
     """
 
-    def __init__(self, order: Order, places: Places, given: Descriptors, serve: Serve) -> None:
+    def __init__(
+        self,
+        order: Order,
+        places: Places,
+        given: Descriptors,
+        serve: Serve,
+        children: Optional[Children] = None,
+    ) -> None:
         self._order = order
         self._places = places
         self._given = given
         self._serve = serve
         self._channel = socket.socket(fileno=given.channel)
-        self._children = Children()
+        self._children = children or Children()
         self._ready = self._draining = self._failed = False
         self._deadline = 0.0  # when draining ends by force
         self._respawn_at = 0.0
@@ -52,7 +59,10 @@ class First:
         signal.set_wakeup_fd(self._wakeup_writer, warn_on_full_buffer=False)
         for descriptor in (self._channel.fileno(), self._wakeup, self._touch.fileno()):
             self._poll.register(descriptor, select.POLLIN)
-        self._spawn()
+        if len(self._children):
+            self._engage()
+        else:
+            self._spawn()
         while len(self._children) or self._respawn_at or (self._failed and not self._draining):
             for descriptor, _ in self._poll.poll(self._patience()):
                 self._handle(descriptor)
@@ -118,9 +128,11 @@ class First:
                 if all(other.idle for other in self._children):
                     self._tell("idle")
             elif event == "loaded":
-                self._on_loaded(child, message.get("watched"))
+                self._on_loaded(child, message.get("watched"), message.get("mark"))
             elif event == "failed":
-                self._on_failed(str(message.get("summary")), str(message.get("traceback")))
+                self._on_failed(
+                    str(message.get("summary")), str(message.get("traceback")), message.get("mark")
+                )
             elif event == "slow":
                 self._on_slow(child)
             elif event == "gated":
@@ -128,24 +140,26 @@ class First:
                 if all(other.gated for other in self._children):
                     self._tell("gated")
 
-    def _on_loaded(self, child: Child, watched: Optional[str]) -> None:
+    def _on_loaded(self, child: Child, watched: Optional[str], mark: Optional[List[int]]) -> None:
         child.loaded = True
         if self._draining:
             child.order("drain")
         elif not self._ready:
             self._ready = True
-            self._touch.watch(watched)
+            self._touch.watch(watched, mark)
             self._tell("loaded")
             for _ in range(self._order.processes - 1):
                 self._spawn()
 
-    def _on_failed(self, summary: str, traceback: str = "") -> None:
+    def _on_failed(self, summary: str, traceback: str = "", mark: Optional[List[int]] = None) -> None:
         """The app did not load. The first time the start has failed; later it is a crash like any other."""
         if self._ready or self._failed:
             return
         self._failed = True
         entry = self._order.entry
-        self._touch.watch(self._places.real(self._order.tenant, entry) if entry.startswith("/") else None)
+        self._touch.watch(
+            self._places.real(self._order.tenant, entry) if entry.startswith("/") else None, mark
+        )
         self._tell("failed", summary=summary, traceback=traceback)
 
     def _on_slow(self, child: Child) -> None:
@@ -173,6 +187,15 @@ class First:
                 self._on_slow(child)
             if (child.doomed and now >= child.doomed) or (self._deadline and now >= self._deadline):
                 child.kill()
+
+    def _engage(self) -> None:
+        """Tell the process that was forked ahead whom it is to serve."""
+        for child in self._children:
+            self._poll.register(child.link, select.POLLIN)
+            descriptors = [self._given.listener, self._given.stdout, self._given.stderr]
+            with contextlib.suppress(OSError):  # it has ended, which is seen next
+                sockets.send(child.link, self._order.to_message(), descriptors)
+        self._bury()
 
     def _spawn(self) -> None:
         child = self._children.fork()

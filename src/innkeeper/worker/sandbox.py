@@ -17,14 +17,23 @@ from innkeeper.worker.places import Places
 NODE = "/.node"
 
 
-def enter(order: Order, places: Places) -> None:
-    """Close this process in, as the tenant. On return there is no way back."""
+def detach(places: Places) -> None:
+    """Enter namespaces that nothing is in yet; may be done before it is known for whom."""
     if places.walled:
         namespaces.unshare(namespaces.MOUNT | namespaces.IPC | namespaces.UTS)
-        _build_root(order, places)
-        namespaces.set_hostname(order.domain.split(".")[0] if len(order.domain) > 64 else order.domain)
     else:
         processes.adopt_orphans()
+
+
+def furnish(order: Order, places: Places) -> None:
+    """Put the tenant's things in their places; once for all processes of a worker."""
+    if places.walled:
+        _build_root(order, places)
+        namespaces.set_hostname(order.domain.split(".")[0] if len(order.domain) > 64 else order.domain)
+
+
+def settle(order: Order, places: Places) -> None:
+    """Become the tenant, in an environment of the tenant's. On return there is no way back."""
     processes.become(order.uid, order.gid)
     processes.no_new_privileges()
     os.umask(0o022)

@@ -6,14 +6,20 @@ so that a sleeping site costs nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from typing import Optional
+from typing import List, Optional
 
 from innkeeper.kernel.inotify import Inotify
 
 SETTLE = 0.05  # seconds of quiet after a change: editors and copies write more than once
 _PATIENCE = 0.2  # but no longer than this after the first change
+
+
+def mark(state: os.stat_result) -> List[int]:
+    """What differs when a file was written, replaced or touched."""
+    return [state.st_mtime_ns, state.st_ino, state.st_size]
 
 
 class Touch:
@@ -28,8 +34,11 @@ class Touch:
     def fileno(self) -> int:
         return self._inotify.fileno()
 
-    def watch(self, path: Optional[str]) -> None:
-        """Watch `path`; a directory that can't be watched leaves the site to explicit reloads."""
+    def watch(self, path: Optional[str], loaded: Optional[List[int]] = None) -> None:
+        """Watch `path`; a directory that can't be watched leaves the site to explicit reloads.
+
+        `loaded` is the mark of the file when the app was loaded from it: a change since then counts, too.
+        """
         if not path:
             return
         directory, self._name = os.path.split(path)
@@ -37,13 +46,20 @@ class Touch:
             self._inotify.watch(directory)
         except OSError:
             self._name = ""
+            return
+        with contextlib.suppress(OSError):
+            if loaded and loaded != mark(os.stat(path)):
+                self._see()
 
     def read(self) -> None:
         """Take note of the changes that wait."""
         if any(change.overflow or change.name == self._name for change in self._inotify.changes()):
-            now = time.monotonic()
-            self._first = self._first or now
-            self.due = min(now + SETTLE, self._first + _PATIENCE)
+            self._see()
+
+    def _see(self) -> None:
+        now = time.monotonic()
+        self._first = self._first or now
+        self.due = min(now + SETTLE, self._first + _PATIENCE)
 
     def take(self, now: float) -> bool:
         """True once for each change that has come to rest."""

@@ -7,7 +7,7 @@ import faulthandler
 import os
 import socket
 import sys
-from typing import Any, List, TextIO
+from typing import Any, List, Optional, TextIO
 
 import pyuwsgi
 
@@ -94,10 +94,10 @@ class Server:
         sys.stdout.flush()
         os.dup2(1, 2)
         watched = application.watched_file(target)
-        uwsgi.post_fork_hook = lambda: self._ready(uwsgi, watched)
+        uwsgi.post_fork_hook = lambda: self._ready(uwsgi, *watched)
         return answering.guarded(app)
 
-    def _ready(self, uwsgi: Any, watched: str | None) -> None:
+    def _ready(self, uwsgi: Any, watched: str | None, mark: Optional[List[int]]) -> None:
         """uWSGI is about to accept: from here on stderr is the app's alone."""
         os.dup2(self._given.stderr, 2)
         os.close(self._given.stderr)
@@ -106,7 +106,7 @@ class Server:
             faulthandler.register(STACK_SIGNAL, file=2, all_threads=True)
         order = self._order
         Monitor(self._link, self._given.listener, order.timeout, order.idle, uwsgi.total_requests).start()
-        sockets.send(self._link, {"event": "loaded", "watched": watched})
+        sockets.send(self._link, {"event": "loaded", "watched": watched, "mark": mark})
 
     def _fail(self, error: BaseException) -> None:
         text = application.explain(error)
@@ -114,7 +114,8 @@ class Server:
         summary = f"{type(error).__name__}: {error}".strip(": ")[:500]
         if isinstance(error, application.LoadError):
             summary = str(error)[:500]
-        sockets.send(self._link, {"event": "failed", "summary": summary, "traceback": text})
+        mark = application.MARKS.get(self._real(self._order.entry))
+        sockets.send(self._link, {"event": "failed", "summary": summary, "traceback": text, "mark": mark})
         os._exit(LOAD_FAILED)
 
 

@@ -11,14 +11,18 @@ import select
 import signal
 import socket
 import sys
-from typing import Any, Dict, List
+import time
+from typing import Any, Dict, List, Optional
 
 from innkeeper.kernel import namespaces, processes, sockets
-from innkeeper.worker import helper, sandbox, wsgi
-from innkeeper.worker.first import First, stop_strays
+from innkeeper.worker import sandbox
 from innkeeper.worker.order import Descriptors, Order
 from innkeeper.worker.places import Places
+from innkeeper.zygote import ahead
+from innkeeper.zygote.ahead import Spare, become_first, report
 from innkeeper.zygote.preload import ThreadLeft, preload
+
+_SPARE_WAIT = 0.02  # seconds of quiet after an order before the next spare is forked
 
 
 class Zygote:
@@ -29,6 +33,8 @@ class Zygote:
         self._places = places
         self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._wakeup, self._wakeup_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._spare: Optional[Spare] = None
+        self._spare_due = time.monotonic() if places.walled else 0.0  # 0 = none is to be made
 
     def run(self) -> None:
         """Fork on demand until the other end of the channel is closed."""
@@ -40,12 +46,17 @@ class Zygote:
         poll.register(self._channel, select.POLLIN)
         poll.register(self._wakeup, select.POLLIN)
         while True:
-            for descriptor, _ in poll.poll():
+            patience = None
+            if self._spare_due:
+                patience = max(0.0, self._spare_due - time.monotonic()) * 1000
+            for descriptor, _ in poll.poll(patience):
                 if descriptor == self._wakeup:
                     os.read(self._wakeup, 4096)
                     self._reap()
                 elif not self._obey():
                     return
+            if self._spare_due and time.monotonic() >= self._spare_due:
+                self._make_spare()
 
     def _obey(self) -> bool:
         received = sockets.receive(self._channel, len(Descriptors._fields))
@@ -53,7 +64,9 @@ class Zygote:
             return False
         message, descriptors = received
         try:
-            self._fork(Order.from_message(message), Descriptors(*descriptors))
+            order, given = Order.from_message(message), Descriptors(*descriptors)
+            if order.arguments or not self._use_spare(order, given):
+                self._fork(order, given)
         except OSError as error:
             sockets.send(self._channel, {"refused": message["identity"], "reason": str(error)})
         finally:
@@ -62,41 +75,74 @@ class Zygote:
         return True
 
     def _fork(self, order: Order, given: Descriptors) -> None:
-        if self._places.walled:
-            namespaces.unshare(namespaces.PID)
-        try:
-            pid = os.fork()
-        finally:
-            if self._places.walled and os.getpid() != 1:
-                namespaces.return_to(self._own_pids, namespaces.PID)
+        pid = self._fork_walled()
         if pid == 0:
-            self._become_first(order, given)
+            try:
+                self._let_go()
+                sandbox.detach(self._places)
+            except BaseException as error:
+                report(given.channel, error)
+                os._exit(70)
+            become_first(order, self._places, given)
+        self._say_forked(order, pid)
+
+    def _say_forked(self, order: Order, pid: int) -> None:
         pidfd = os.pidfd_open(pid)
         sockets.send(self._channel, {"forked": order.identity, "pid": pid}, [pidfd])
         os.close(pidfd)
 
-    def _become_first(self, order: Order, given: Descriptors) -> None:
-        status = 70
+    def _fork_walled(self) -> int:
+        """Fork into a new PID namespace; 0 in the new process."""
+        if not self._places.walled:
+            return os.fork()
+        namespaces.unshare(namespaces.PID)
         try:
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_DFL)
-            self._channel.close()
-            for descriptor in (self._own_pids, self._wakeup, self._wakeup_writer):
-                os.close(descriptor)
-            os.setsid()
-            processes.set_name(f"ik {order.domain or order.tenant}")
-            sandbox.enter(order, self._places)
-            if order.arguments:
-                helper.run(order, self._places, given)
-            status = First(order, self._places, given, wsgi.serve).run()
-            if not self._places.walled:
-                stop_strays()
-        except BaseException as error:
-            _report(given.channel, error)
-            raise
+            pid = os.fork()
         finally:
-            os._exit(status)
+            if os.getpid() != 1:
+                namespaces.return_to(self._own_pids, namespaces.PID)
+        return pid
+
+    def _let_go(self) -> None:
+        """In a forked process: of all that is the zygote's."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        self._channel.close()
+        for descriptor in (self._own_pids, self._wakeup, self._wakeup_writer):
+            os.close(descriptor)
+        os.setsid()
+
+    # ── the spare ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _use_spare(self, order: Order, given: Descriptors) -> bool:
+        """Give the order to the worker that was forked ahead; False when there is none."""
+        spare, self._spare = self._spare, None
+        self._spare_due = time.monotonic() + _SPARE_WAIT if self._places.walled else 0.0
+        if spare is None:
+            return False
+        with spare.link:
+            try:
+                sockets.send(spare.link, order.to_message(), list(given))
+            except OSError:
+                return False
+        self._say_forked(order, spare.pid)
+        return True
+
+    def _make_spare(self) -> None:
+        self._spare_due = 0.0
+        ours, theirs = sockets.pair()
+        with theirs:
+            try:
+                pid = self._fork_walled()
+            except OSError:
+                ours.close()
+                return  # an order that finds no spare forks for itself, and tells what is wrong
+            if pid == 0:
+                ours.close()
+                self._let_go()
+                ahead.wait(theirs, self._places)
+        self._spare = Spare(pid, ours)
 
     def _reap(self) -> None:
         while True:
@@ -106,13 +152,11 @@ class Zygote:
                 return
             if pid == 0:
                 return
+            if self._spare is not None and self._spare.pid == pid:
+                self._spare.link.close()
+                self._spare = None
+                continue
             sockets.send(self._channel, {"ended": pid, "how": processes.describe_exit(status)})
-
-
-def _report(channel: int, error: BaseException) -> None:
-    """Tell the supervisor that the sandbox itself could not be entered: the operator's problem, not the owner's."""
-    with socket.socket(fileno=os.dup(channel)) as end:
-        sockets.send(end, {"event": "broken", "reason": f"{type(error).__name__}: {error}"})
 
 
 def serve(settings: Dict[str, Any]) -> None:

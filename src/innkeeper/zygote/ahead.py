@@ -1,0 +1,85 @@
+"""From a forked process to a worker; and the same done ahead, up to where it must be known whose worker it is.
+
+A spare is a worker that has its namespaces and its two processes already, and waits for an order: what is left
+to do then is to furnish the root, to become the tenant, and to start uWSGI. It holds nothing of anybody's.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import NamedTuple, NoReturn, Optional
+
+from innkeeper.kernel import processes, sockets
+from innkeeper.worker import helper, sandbox, wsgi
+from innkeeper.worker.children import Children
+from innkeeper.worker.first import First, stop_strays
+from innkeeper.worker.order import Descriptors, Order
+from innkeeper.worker.places import Places
+
+
+class Spare(NamedTuple):
+    """A worker forked ahead: its first process, and where it takes its order."""
+
+    pid: int
+    link: socket.socket
+
+
+def become_first(
+    order: Order, places: Places, given: Descriptors, children: Optional[Children] = None
+) -> NoReturn:
+    """Be the first process of the worker that `order` describes; namespaces are entered already."""
+    status = 70
+    try:
+        processes.set_name(f"ik {order.domain or order.tenant}")
+        sandbox.furnish(order, places)
+        sandbox.settle(order, places)
+        if order.arguments:
+            helper.run(order, places, given)
+        status = First(order, places, given, wsgi.serve, children).run()
+        if not places.walled:
+            stop_strays()
+    except BaseException as error:
+        report(given.channel, error)
+        raise
+    finally:
+        os._exit(status)
+
+
+def wait(link: socket.socket, places: Places) -> NoReturn:
+    """Be a spare: prepare all that can be prepared, then wait for the order."""
+    try:
+        processes.set_name("ik spare")
+        sandbox.detach(places)
+        children = Children()
+        if children.fork() is None:
+            link.close()
+            _wait_to_serve(children.ours, places)
+        received = sockets.receive(link, len(Descriptors._fields))
+        if received is None:
+            os._exit(0)
+        link.close()
+    except BaseException:
+        os._exit(70)
+    message, descriptors = received
+    become_first(Order.from_message(message), places, Descriptors(*descriptors), children)
+
+
+def _wait_to_serve(link: socket.socket, places: Places) -> NoReturn:
+    """Be the serving process of a spare."""
+    try:
+        received = sockets.receive(link, 3)
+        if received is not None:
+            message, (listener, stdout, stderr) = received
+            order = Order.from_message(message)
+            sandbox.settle(order, places)
+            processes.die_with_parent()  # anew, because becoming another user has cleared it
+            wsgi.serve(order, places, Descriptors(-1, listener, stdout, stderr), link)
+    finally:
+        os._exit(70)
+
+
+def report(channel: int, error: BaseException) -> None:
+    """Tell the supervisor that the sandbox could not be entered: the operator's problem, not the owner's."""
+    with socket.socket(fileno=os.dup(channel)) as end:
+        sockets.send(end, {"event": "broken", "reason": f"{type(error).__name__}: {error}"})
