@@ -245,7 +245,9 @@ def _name(pid: int) -> str:
 
 
 def _is_first(pid: int) -> bool:
-    """Whether it is the first process of a worker (process 1 of its PID namespace)."""
+    """Whether it is the first process of a site's worker: process 1 of its PID namespace, and not a spare."""
+    if _name(pid) == "ik spare":
+        return False
     try:
         with open(f"/proc/{pid}/status") as file:
             numbers = next(line for line in file if line.startswith("NSpid:")).split()[1:]

@@ -26,7 +26,7 @@ def status(
         f"isolation {answer['isolation']}"
     )
     if answer["isolation"] != "full":
-        stdout.print("[bold yellow]Reduced isolation:[/] this machine does not permit namespaces.")
+        stdout.print("[bold yellow]Reduced isolation:[/] see what the node said at its start.")
     stdout.print(sites_table(answer["sites"]))
     for site in answer["sites"]:
         print_problems(site)

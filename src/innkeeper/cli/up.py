@@ -22,6 +22,7 @@ from innkeeper.kernel import files, namespaces, processes, sockets
 from innkeeper.spec.node import Layout, NodeSettings
 from innkeeper.spec.problem import SpecError
 from innkeeper.supervisor import main as supervisor
+from innkeeper.worker import fence
 
 HELP = "Run a whole node in the foreground; prints [bold]innkeeper: ready[/] when it serves."
 EPILOG = "Example: innkeeper --root /srv/node up --http 0.0.0.0:80"
@@ -117,18 +118,19 @@ def _prepare(layout: Layout, settings: NodeSettings) -> socket.socket:
 
 def _check_host(settings: NodeSettings) -> int:
     """Say loudly what this machine does not permit, or refuse; returns how many files a process may open."""
-    reason = namespaces.permitted()
-    if reason is not None:
-        if settings.isolation == "full":
-            fail(
-                f'isolation = "full" is asked for, and this machine does not permit namespaces ({reason})',
-                'Run the node with CAP_SYS_ADMIN, or set isolation = "best" in innkeeper.toml.',
-                status=2,
-            )
+    missing = "; ".join(fence.missing())
+    if missing and settings.isolation == "full":
+        fail(
+            f'isolation = "full" is asked for, and is not to be had on this machine: {missing}',
+            'Run the node with CAP_SYS_ADMIN and libseccomp2, or set isolation = "best" in innkeeper.toml.',
+            status=2,
+        )
+    if missing:
+        stderr.print(f"[bold yellow]innkeeper: WARNING: reduced isolation:[/] {missing}.")
+    if namespaces.permitted() is not None:
         stderr.print(
-            "[bold yellow]innkeeper: WARNING: reduced isolation.[/] This machine does not permit namespaces "
-            f"({reason}). Sites run as their tenants' users, but see the host's files and processes, and the "
-            "tenants' paths (/home/NAME, /var/www) are not there. Do not host strangers like this."
+            "Sites run as their tenants' users, but see the host's files and processes, and the tenants' paths "
+            "(/home/NAME, /var/www) are not there. Do not host strangers like this."
         )
     depth = sockets.somaxconn()
     if depth < _DEEP_ENOUGH:

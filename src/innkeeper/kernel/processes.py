@@ -10,6 +10,7 @@ from pathlib import Path
 from innkeeper.kernel import libc
 
 _SET_PDEATHSIG = 1
+_CAPBSET_DROP = 24
 _SET_DUMPABLE = 4
 _SET_NAME = 15
 _SET_CHILD_SUBREAPER = 36
@@ -28,6 +29,15 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends (child subreaper)."""
     _prctl(_SET_CHILD_SUBREAPER, 1)
+
+
+def drop_bounding_set() -> None:
+    """Give up every capability for whatever is executed from here on; takes CAP_SETPCAP, else does nothing."""
+    for capability in range(64):
+        try:
+            _prctl(_CAPBSET_DROP, capability)
+        except OSError:  # beyond the last capability, or not ours to drop
+            return
 
 
 def no_new_privileges() -> None:

@@ -32,6 +32,7 @@ from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.wakeups import Wakeups
 from innkeeper.supervisor.watch import Watch
 from innkeeper.supervisor.zygotes import Zygote
+from innkeeper.worker import fence
 
 WANTED_FILES = 200_000  # open files: one for each site, and some for each worker
 LONGEST_QUEUE = 2_000  # starts that may wait for a place
@@ -50,7 +51,7 @@ class Supervisor:
         self.layout = Layout(root)
         self.settings = read_settings(self.layout)
         self.walled = namespaces.permitted() is None
-        self.isolation = "full" if self.walled else "reduced"
+        self.isolation = "reduced" if fence.missing() else "full"
         self._custody = Custody(channel)
         self._stopped = asyncio.Event()
 

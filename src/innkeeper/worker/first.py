@@ -15,6 +15,7 @@ import time
 from typing import Any, Callable, List, Optional
 
 from innkeeper.kernel import processes, sockets
+from innkeeper.worker import fence
 from innkeeper.worker.children import SILENCE, Child, Children
 from innkeeper.worker.order import Descriptors, Order
 from innkeeper.worker.places import Places
@@ -60,8 +61,10 @@ class First:
         for descriptor in (self._channel.fileno(), self._wakeup, self._touch.fileno()):
             self._poll.register(descriptor, select.POLLIN)
         if len(self._children):
-            self._engage()
+            self._engage()  # it closes its fence itself, while we are at ours
+            fence.close()
         else:
+            fence.close()
             self._spawn()
         while len(self._children) or self._respawn_at or (self._failed and not self._draining):
             for descriptor, _ in self._poll.poll(self._patience()):

@@ -11,6 +11,7 @@ import os
 import sys
 
 from innkeeper.kernel import mounts, namespaces, processes
+from innkeeper.worker import fence
 from innkeeper.worker.order import Order
 from innkeeper.worker.places import Places
 
@@ -34,6 +35,8 @@ def furnish(order: Order, places: Places) -> None:
 
 def settle(order: Order, places: Places) -> None:
     """Become the tenant, in an environment of the tenant's. On return there is no way back."""
+    fence.limit()
+    processes.drop_bounding_set()
     processes.become(order.uid, order.gid)
     processes.no_new_privileges()
     os.umask(0o022)

@@ -11,7 +11,7 @@ import socket
 from typing import NamedTuple, NoReturn, Optional
 
 from innkeeper.kernel import processes, sockets
-from innkeeper.worker import helper, sandbox, wsgi
+from innkeeper.worker import fence, helper, sandbox, wsgi
 from innkeeper.worker.children import Children
 from innkeeper.worker.first import First, stop_strays
 from innkeeper.worker.order import Descriptors, Order
@@ -35,6 +35,7 @@ def become_first(
         sandbox.furnish(order, places)
         sandbox.settle(order, places)
         if order.arguments:
+            fence.close()
             helper.run(order, places, given)
         status = First(order, places, given, wsgi.serve, children).run()
         if not places.walled:
@@ -68,6 +69,7 @@ def wait(link: socket.socket, places: Places) -> NoReturn:
 def _wait_to_serve(link: socket.socket, places: Places) -> NoReturn:
     """Be the serving process of a spare."""
     try:
+        fence.close()
         received = sockets.receive(link, 3)
         if received is not None:
             message, (listener, stdout, stderr) = received

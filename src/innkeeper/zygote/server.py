@@ -6,6 +6,7 @@ it forks a first process in a new PID namespace; that one closes itself in and s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -15,7 +16,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from innkeeper.kernel import namespaces, processes, sockets
-from innkeeper.worker import sandbox
+from innkeeper.worker import fence, sandbox
 from innkeeper.worker.order import Descriptors, Order
 from innkeeper.worker.places import Places
 from innkeeper.zygote import ahead
@@ -170,6 +171,8 @@ def serve(settings: Dict[str, Any]) -> None:
         sockets.send(channel, {"threaded": str(found)})
         sys.exit(1)
     processes.set_name("ik zygote")
+    with contextlib.suppress(OSError):  # said at the node's start, and refused there if it has to be
+        fence.prepare()
     if settings["walled"]:
         settings["hide_source"]()
     sys.path[:] = [entry for entry in sys.path if entry != settings["source"]]
