@@ -95,7 +95,7 @@ class Supervisor:
             custody=self._custody,
             routes=Routes(self.layout),
             admission=Admission(settings.starts or 2 * (os.cpu_count() or 1), LONGEST_QUEUE),
-            wakeups=Wakeups(lambda domain: self.node.ring(domain)),
+            wakeups=Wakeups(lambda domain: self.node.ring(domain), lambda domain: self.node.shut(domain)),
             edge_gid=gid,
             log=log,
             tenants=self.tenants.specs,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterable
 from typing import Any
 
 from innkeeper.edge import logs
 from innkeeper.edge.routes import Route
-from innkeeper.kernel import sockets
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
 from innkeeper.supervisor import starting
@@ -18,9 +16,6 @@ from innkeeper.supervisor.registry import Change, Registry
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.site import Site
 from innkeeper.supervisor.worker import Worker
-
-_SOCKET_MODE = 0o660
-_WANTED_BACKLOG = 4096
 
 
 class Node:
@@ -33,7 +28,6 @@ class Node:
         self.published: dict[str, SiteSpec] = {}
         self.faults: dict[str, Problem] = {}  # of sites whose file is good, but which can't be had like this
         self._aliases: dict[str, str] = {}  # alias → domain
-        self._backlog = min(_WANTED_BACKLOG, sockets.somaxconn())
         self._legacy: dict[str, tuple[socket.socket, dict[str, Any]]] = {}
 
     # ── changes ──────────────────────────────────────────────────────────────────────────────────────────
@@ -63,6 +57,11 @@ class Node:
         site = self.sites.get(domain)
         if site is not None:
             site.ring()
+
+    def shut(self, domain: str) -> None:
+        site = self.sites.get(domain)
+        if site is not None:
+            site.renew_listener()
 
     def take_over(
         self,
@@ -185,12 +184,7 @@ class Node:
         """The site's socket: the one that is kept since an earlier supervisor, or a new one."""
         listener, note = self._legacy.pop(wanted.domain, (None, {}))
         if listener is None:
-            directory = f"live/{wanted.domain}"
-            os.makedirs(directory, mode=0o755, exist_ok=True)
-            listener = sockets.listen(
-                f"{directory}/sock", mode=_SOCKET_MODE, gid=self.services.edge_gid, backlog=self._backlog
-            )
-            self.services.custody.keep(f"site:{wanted.domain}", [listener.fileno()])
+            listener = starting.bind(wanted.domain, self.services)
         for flag in ("failed", "busy", "slow"):
             self.services.routes.clear_flag(wanted.domain, flag)
         site = Site(wanted, listener, self.services)

@@ -82,8 +82,23 @@ class Site:
         """A connection waits."""
         if self.state in (State.ASLEEP, State.FAILED):
             self.rang = time.monotonic()
+            self._services.wakeups.disarm(self.listener.fileno())
             self._move(Event.WAKE)
             self._begin()
+
+    def renew_listener(self) -> None:
+        """A worker has shut the socket down for all: bind another, and end the workers that have the old one."""
+        wakeups, before = self._services.wakeups, self.listener
+        wakeups.remove(before.fileno())
+        note = {"wakes": self.wakes, "cold_start_ms": self.cold_start_ms}
+        self.listener = starting.bind(self.spec.domain, self._services, note)
+        wakeups.add(self.spec.domain, self.listener.fileno())
+        before.close()
+        self._note(troubles.socket_shut())
+        for worker in (self._worker, self._next):
+            if worker is not None:
+                worker.kill()
+        self._arm()
 
     def reload(self) -> None:
         """Replace the worker by one with the new code; the old one serves until that is ready."""
@@ -346,6 +361,7 @@ class Site:
     def _arm(self) -> None:
         """Let the next connection wake the site."""
         if self.state in (State.ASLEEP, State.FAILED):
+            self.listener.listen(starting.BACKLOG)  # a worker may have cut it
             self._services.wakeups.arm(self.listener.fileno())
 
     def _reload_again(self) -> None:

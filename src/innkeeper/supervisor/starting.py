@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Any
 
 from innkeeper.edge import logs
 from innkeeper.kernel import sockets
@@ -14,6 +15,18 @@ from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.worker import Hear, Worker
 from innkeeper.supervisor.zygotes import Zygote
 from innkeeper.worker.order import Descriptors, Order
+
+BACKLOG = 4096  # connections that may wait for a worker; the kernel cuts it to net.core.somaxconn
+_SOCKET_MODE = 0o660
+
+
+def bind(domain: str, services: Services, note: dict[str, Any] | None = None) -> socket.socket:
+    """Bind a site's listening socket, in the place of one that may be there, and give it into keeping."""
+    directory = f"live/{domain}"
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    listener = sockets.listen(f"{directory}/sock", mode=_SOCKET_MODE, gid=services.edge_gid, backlog=BACKLOG)
+    services.custody.keep(f"site:{domain}", [listener.fileno()], note)
+    return listener
 
 
 def start(spec: SiteSpec, listener: socket.socket, services: Services, hear: Hear) -> Worker:

@@ -111,6 +111,14 @@ def crashed(message: dict[str, Any]) -> Problem:
     )
 
 
+def socket_shut() -> Problem:
+    return Problem(
+        "socket-shut",
+        "the app shut down the socket that the site listens on; another was bound, and its processes were ended",
+        "Close only sockets that your app has opened itself.",
+    )
+
+
 def crash_loop() -> Problem:
     return Problem(
         "crash-loop",

@@ -14,10 +14,14 @@ _AT_ONCE = 256  # rings answered before other work gets its turn
 
 
 class Wakeups:
-    """Calls `ring(domain)` when a connection waits at an armed site's socket."""
+    """Calls `ring(domain)` when a connection waits at an armed site's socket, and `shut` when it was shut down.
 
-    def __init__(self, ring: Callable[[str], None]) -> None:
+    A worker has the socket, too, and may shut it down for all; that shows as a hang-up, armed or not.
+    """
+
+    def __init__(self, ring: Callable[[str], None], shut: Callable[[str], None]) -> None:
         self._ring = ring
+        self._shut = shut
         self._epoll = select.epoll()
         self._domains: dict[int, str] = {}
         asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._on_rings)
@@ -25,7 +29,7 @@ class Wakeups:
     def add(self, domain: str, descriptor: int) -> None:
         """Know a socket, not yet armed."""
         self._domains[descriptor] = domain
-        self._epoll.register(descriptor, 0)
+        self._epoll.register(descriptor, select.EPOLLRDHUP)
 
     def remove(self, descriptor: int) -> None:
         if self._domains.pop(descriptor, None) is not None:
@@ -33,13 +37,17 @@ class Wakeups:
 
     def arm(self, descriptor: int) -> None:
         """Ring once for the next connection, or for one that waits already."""
-        self._epoll.modify(descriptor, select.EPOLLIN | select.EPOLLONESHOT)
+        self._epoll.modify(descriptor, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT)
 
     def disarm(self, descriptor: int) -> None:
-        self._epoll.modify(descriptor, 0)
+        self._epoll.modify(descriptor, select.EPOLLRDHUP)
 
     def _on_rings(self) -> None:
-        for descriptor, _ in self._epoll.poll(0, _AT_ONCE):
+        for descriptor, events in self._epoll.poll(0, _AT_ONCE):
             domain = self._domains.get(descriptor)
-            if domain is not None:
+            if domain is None:
+                continue
+            if events & (select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR):
+                self._shut(domain)
+            else:
                 self._ring(domain)
