@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import grp
 import os
@@ -14,22 +15,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from innkeeper.cli.app import context, fail, stderr
 from innkeeper.edge import nginx, way
 from innkeeper.keeper import Keeper
-from innkeeper.kernel import files, namespaces, processes, sockets
+from innkeeper.kernel import cgroups, files, firewall, namespaces, processes, sockets
+from innkeeper.spec import values
 from innkeeper.spec.node import Layout, NodeSettings
 from innkeeper.spec.problem import SpecError
+from innkeeper.supervisor import confines, facilities
 from innkeeper.supervisor import main as supervisor
-from innkeeper.worker import fence
 
 HELP = "Run a whole node in the foreground; prints [bold]innkeeper: ready[/] when it serves."
 EPILOG = "Example: innkeeper --root /srv/node up --http 0.0.0.0:80"
 
 _BACKLOG = 4096
-_DEEP_ENOUGH = 1024  # connections that may wait for a worker; fewer, and a burst meets 502
 _WANTED_FILES = 200_000
+_RESOLVER = Path("/etc/resolv.conf")
 
 
 def up(
@@ -53,17 +56,24 @@ def up(
     settings = _read_settings(layout)
     closed = _find_way(layout, settings)
     lock = _prepare(layout, settings)
-    open_files = _check_host(settings)
+    isolation = _check_host(layout, settings)
+    open_files = processes.raise_file_limit(_WANTED_FILES)
     listeners = [_listen(address) for address in http or ["0.0.0.0:80"]]
     addresses = [listener.getsockname()[:2] for listener in listeners]
     nginx.install(layout, settings, addresses, open_files=open_files)
     keeper = Keeper(
-        lambda channel: _start_supervisor(layout, channel),
+        lambda channel: _start_supervisor(layout, channel, isolation),
         lambda: _start_nginx(layout, listeners, closed),
         supervisor.log,
         lambda: print("innkeeper: ready", flush=True),
     )
+    closed_network = _close_network(layout, settings)
     status = keeper.run()
+    if closed_network:
+        with contextlib.suppress(OSError):
+            firewall.remove(_table(layout))
+    with contextlib.suppress(OSError):
+        cgroups.find(confines.group_name(layout)).remove()
     lock.close()
     raise typer.Exit(status)
 
@@ -116,29 +126,49 @@ def _prepare(layout: Layout, settings: NodeSettings) -> socket.socket:
     return os.fdopen(descriptor, "w")  # type: ignore[return-value]
 
 
-def _check_host(settings: NodeSettings) -> int:
-    """Say loudly what this machine does not permit, or refuse; returns how many files a process may open."""
-    missing = "; ".join(fence.missing())
+def _check_host(layout: Layout, settings: NodeSettings) -> str:
+    """Say loudly what this machine does not permit, or refuse; returns the isolation that is to be had."""
+    missing = [facility for facility in facilities.walls(layout) if not facility.ok]
     if missing and settings.isolation == "full":
+        reasons = "; ".join(f"{facility.name}: {facility.found}" for facility in missing)
         fail(
-            f'isolation = "full" is asked for, and is not to be had on this machine: {missing}',
-            'Run the node with CAP_SYS_ADMIN and libseccomp2, or set isolation = "best" in innkeeper.toml.',
+            f'isolation = "full" is asked for, and is not to be had on this machine: {reasons}',
+            'See `innkeeper doctor` for what to do, or set isolation = "best" in innkeeper.toml.',
             status=2,
         )
     if missing:
-        stderr.print(f"[bold yellow]innkeeper: WARNING: reduced isolation:[/] {missing}.")
-    if namespaces.permitted() is not None:
         stderr.print(
-            "Sites run as their tenants' users, but see the host's files and processes, and the tenants' paths "
-            "(/home/NAME, /var/www) are not there. Do not host strangers like this."
+            "[bold yellow]innkeeper: WARNING: reduced isolation.[/] Do not host strangers like this."
+        )
+    for facility in missing:
+        stderr.print(
+            f"  {facility.name}: {escape(facility.found)}: {facility.cost}.\n  → {escape(facility.remedy)}"
         )
     depth = sockets.somaxconn()
-    if depth < _DEEP_ENOUGH:
+    if depth < facilities.DEEP_ENOUGH:
         stderr.print(
             f"[yellow]innkeeper: net.core.somaxconn is {depth}[/]: bursts of more requests than that to one site "
             "are refused. → sysctl -w net.core.somaxconn=4096"
         )
-    return processes.raise_file_limit(_WANTED_FILES)
+    return "reduced" if missing else "full"
+
+
+def _close_network(layout: Layout, settings: NodeSettings) -> bool:
+    """Put the tenants' network rules in force; False where that can't be done, which was said already."""
+    openings = (firewall.Opening(*values.split_opening(text)) for text in settings.reach)
+    servers = firewall.name_servers(_RESOLVER.read_text()) if _RESOLVER.exists() else []
+    rules = firewall.render(
+        _table(layout), settings.first_uid, settings.last_uid, openings, servers, smtp=settings.smtp
+    )
+    try:
+        firewall.install(rules)
+    except OSError:
+        return False
+    return True
+
+
+def _table(layout: Layout) -> str:
+    return f"innkeeper_{layout.identity}"
 
 
 def _listen(address: str) -> socket.socket:
@@ -164,8 +194,9 @@ def _listen(address: str) -> socket.socket:
     return listener
 
 
-def _start_supervisor(layout: Layout, channel: socket.socket) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "innkeeper.supervisor.main", str(layout.root), str(channel.fileno())]
+def _start_supervisor(layout: Layout, channel: socket.socket, isolation: str) -> subprocess.Popen[bytes]:
+    arguments = [str(layout.root), str(channel.fileno()), isolation]
+    command = [sys.executable, "-m", "innkeeper.supervisor.main", *arguments]
     return subprocess.Popen(command, pass_fds=[channel.fileno()], stdin=subprocess.DEVNULL)
 
 

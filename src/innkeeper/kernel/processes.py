@@ -72,6 +72,11 @@ def raise_file_limit(wanted: int) -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def file_limit() -> int:
+    """How many open files a process may have, once it has asked for as many as it can."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
 def signal_by_pidfd(pidfd: int, number: int) -> bool:
     """Send a signal; False when the process is already gone."""
     try:

@@ -44,6 +44,10 @@ PasswordHash = Annotated[
 SystemUser = Annotated[str, _text(values.system_user, "a user of the host's", "www-data")]
 Size = Annotated[str, _text(values.size, "a number with k, m or g behind it", "100m")]
 
+Opening = Annotated[
+    str, _text(values.opening, "ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT or NETWORK/BITS", "127.0.0.1:5432")
+]
+
 Uid = Annotated[
     int, Meta(ge=limits.MIN_UID, le=limits.MAX_UID, extra={"rule": values.uid}, examples=[limits.FIRST_UID])
 ]
@@ -52,3 +56,11 @@ Threads = Annotated[int, Meta(ge=1, le=limits.MAX_THREADS, examples=[limits.DEFA
 Timeout = Annotated[int, Meta(ge=1, le=limits.MAX_TIMEOUT, examples=[limits.DEFAULT_TIMEOUT])]
 Idle = Annotated[int, Meta(ge=0, le=limits.MAX_IDLE, examples=[limits.DEFAULT_IDLE])]
 Starts = Annotated[int, Meta(ge=0, le=limits.MAX_STARTS, examples=[8])]
+Tasks = Annotated[int, Meta(ge=16, le=limits.MAX_TASKS, examples=[256])]
+CpuPercent = Annotated[int, Meta(ge=0, le=limits.MAX_CPU, examples=[100])]
+Weight = Annotated[int, Meta(ge=1, le=limits.MAX_WEIGHT, examples=[100])]
+OpenFiles = Annotated[int, Meta(ge=64, le=limits.MAX_OPEN_FILES, examples=[4096])]
+FileCount = Annotated[int, Meta(ge=0, le=limits.MAX_FILE_COUNT, examples=[500_000])]
+CpuSeconds = Annotated[int, Meta(ge=0, le=limits.MAX_CPU_SECONDS, examples=[10_000])]
+Days = Annotated[int, Meta(ge=1, le=limits.MAX_DAYS, examples=[30])]
+Connections = Annotated[int, Meta(ge=1, le=limits.MAX_CONNECTIONS, examples=[2000])]

@@ -38,6 +38,16 @@ MAX_IDLE: Final = 30 * 86_400
 DEFAULT_IDLE: Final = 900
 MAX_STARTS: Final = 1000
 
+MAX_TASKS: Final = 32_768
+MAX_CPU: Final = 100_000  # hundredths of a core
+MAX_WEIGHT: Final = 10_000  # the kernel's
+MAX_OPEN_FILES: Final = 1_000_000
+MAX_FILE_COUNT: Final = 1_000_000_000
+MAX_CPU_SECONDS: Final = 100_000_000
+MAX_DAYS: Final = 3_650
+MAX_CONNECTIONS: Final = 16_000
+MAX_OPENINGS: Final = 100
+
 MIN_UID: Final = 1000  # below are the system's own users
 MAX_UID: Final = 2**31 - 1
 UNUSABLE_UIDS: Final = (65_534, 65_535)  # nobody, and -1 in 16 bits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from innkeeper.spec import fields, limits, toml
+from innkeeper.spec.shares import SiteLimits, TenantLimits
 from innkeeper.spec.source import Source
 
 CODE = "node-invalid"
@@ -22,6 +24,11 @@ class Layout:
     """The paths of a node below its root. Names are taken as they are: normal forms only (see `names`)."""
 
     root: Path
+
+    @cached_property
+    def identity(self) -> str:
+        """Eight signs that tell this node from others on the machine, for names that are the machine's."""
+        return hashlib.sha256(bytes(self.root)).hexdigest()[:8]
 
     # ── settings ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -199,6 +206,26 @@ class NodeSettings(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=
         fields.RuntimeName | None,
         Meta(description="the runtime of apps that name none; the newest if not given"),
     ] = None
+    tenant_limits: Annotated[
+        TenantLimits, Meta(description="what a tenant may use, if its file does not say")
+    ] = TenantLimits()
+    site_limits: Annotated[SiteLimits, Meta(description="what a site may use, if its file does not say")] = (
+        SiteLimits()
+    )
+    connections: Annotated[
+        fields.Connections,
+        Meta(description="requests that may be in flight to one site; more are told to wait"),
+    ] = 2000
+    reach: Annotated[
+        tuple[fields.Opening, ...],
+        Meta(
+            max_length=limits.MAX_OPENINGS,
+            description="what tenants may reach besides the internet, such as a database on this machine",
+        ),
+    ] = ()
+    smtp: Annotated[bool, Meta(description="tenants may send mail by themselves, through TCP port 25")] = (
+        False
+    )
     timeout: Annotated[
         fields.Timeout, Meta(description="seconds that a request may take, for apps that do not say")
     ] = limits.DEFAULT_TIMEOUT

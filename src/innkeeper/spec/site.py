@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from innkeeper.spec import fields, limits, names, toml
 from innkeeper.spec.node import NodeSettings
+from innkeeper.spec.shares import SiteLimits
 from innkeeper.spec.source import Source
 
 CODE = "site-invalid"
@@ -109,6 +110,9 @@ class SiteSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
         tuple[StaticSpec, ...],
         Meta(max_length=limits.MAX_STATIC, description="URLs answered with files; one [[static]] for each"),
     ] = ()
+    limits: Annotated[SiteLimits, Meta(description="what the site's processes may use together")] = (
+        SiteLimits()
+    )
     https: Annotated[HttpsSpec, Meta(description="how the site uses HTTPS")] = HttpsSpec()
     password: Annotated[PasswordSpec | None, Meta(description="a password that all visitors must give")] = (
         None
@@ -122,11 +126,13 @@ class SiteSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
 def parse_site(domain: str, text: str, *, file: str, settings: NodeSettings | None = None) -> SiteSpec:
     """The site that the text of DOMAIN.toml describes. SpecError for any fault of name or text.
 
-    `settings` are the node's, whose `timeout` and `idle` hold for an app that names none.
+    `settings` are the node's, whose `site_limits`, `timeout` and `idle` hold where the file says nothing.
     """
     source = Source(file, CODE)
     _check_name(domain, source)
     data = toml.read(text, SiteSpec, source)
+    if settings is not None:
+        data["limits"] = _with_defaults(data.get("limits"), settings.site_limits)
     if settings is not None and "app" in data:
         data["app"] = {"timeout": settings.timeout, "idle": settings.idle, **data["app"]}
     spec = toml.build({**data, "domain": domain}, SiteSpec)
@@ -135,6 +141,11 @@ def parse_site(domain: str, text: str, *, file: str, settings: NodeSettings | No
         _check_app(spec.app, spec.tenant, source)
     _check_static(spec, source)
     return spec
+
+
+def _with_defaults(given: dict[str, Any] | None, defaults: SiteLimits) -> SiteLimits | dict[str, Any]:
+    """The limits of a site: the node's own object for the many that say nothing."""
+    return defaults if given is None else {**msgspec.structs.asdict(defaults), **given}
 
 
 def _check_name(domain: str, source: Source) -> None:

@@ -8,6 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from innkeeper.spec import fields, names, toml
+from innkeeper.spec.node import NodeSettings
+from innkeeper.spec.shares import TenantLimits
 from innkeeper.spec.source import Source
 
 CODE = "tenant-invalid"
@@ -18,20 +20,29 @@ class TenantSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=Tr
 
     name: Annotated[fields.TenantName, fields.FROM_FILE_NAME]
     uid: Annotated[fields.Uid, Meta(description="the Unix user (and group) that all its programs run as")]
+    limits: Annotated[TenantLimits, Meta(description="what all of its processes may use together")] = (
+        TenantLimits()
+    )
 
     @property
     def gid(self) -> int:
         return self.uid
 
 
-def parse_tenant(name: str, text: str, *, file: str) -> TenantSpec:
-    """The tenant that the text of NAME.toml describes. SpecError for any fault of name or text."""
+def parse_tenant(name: str, text: str, *, file: str, settings: NodeSettings | None = None) -> TenantSpec:
+    """The tenant that the text of NAME.toml describes. SpecError for any fault of name or text.
+
+    `settings` are the node's, whose `tenant_limits` hold where the file says nothing.
+    """
     source = Source(file, CODE)
     try:
         names.tenant_name(name)
     except ValueError as error:
         source.refuse(f"the file's name is no tenant's: {error}", "Name the file NAME.toml.")
-    return toml.decode(text, TenantSpec, source, name=name)
+    data = toml.read(text, TenantSpec, source)
+    if settings is not None:
+        data["limits"] = {**msgspec.structs.asdict(settings.tenant_limits), **data.get("limits", {})}
+    return toml.build({**data, "name": name}, TenantSpec)
 
 
 def render_tenant(spec: TenantSpec) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from sys import intern
 
@@ -13,6 +14,7 @@ _PYTHON = re.compile(r"/.+/bin/python[0-9.]*")
 _PASSWORD_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*", re.ASCII)
 _BCRYPT = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}", re.ASCII)
 _NOT_IN_ENV = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _SIZE = re.compile(r"[0-9]{1,6}[kmg]?", re.ASCII)
 
 
@@ -91,6 +93,42 @@ def size(text: str) -> str:
     if not _SIZE.fullmatch(text.lower()):
         raise ValueError('a size is a whole number with k, m or g behind it, as in "100m"')
     return text.lower()
+
+
+def bytes_of(text: str) -> int:
+    """The bytes that a size in its normal form amounts to."""
+    return int(text.rstrip("kmg")) * _UNITS.get(text[-1], 1)
+
+
+def opening(text: str) -> str:
+    """An address or network that tenants may reach although it is not of the internet, with or without a port."""
+    try:
+        network, port = split_opening(text)
+    except ValueError:
+        raise ValueError(
+            "it is ADDRESS, ADDRESS:PORT, [IPV6-ADDRESS]:PORT or NETWORK/BITS, in numbers, and the bits behind a "
+            "network's own are 0"
+        ) from None
+    if not port:
+        return network
+    return f"[{network}]:{port}" if ":" in network else f"{network}:{port}"
+
+
+def split_opening(text: str) -> tuple[str, int]:
+    """The network and the TCP port (0 = any) of an opening. Raises ValueError."""
+    address, port = text, ""
+    if text.startswith("["):
+        address, _, port = text[1:].partition("]")
+        if port and not port.startswith(":"):
+            raise ValueError(text)
+        port = port[1:]
+    elif text.count(":") == 1:
+        address, _, port = text.partition(":")
+    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(text)
+    network = ipaddress.ip_network(address)
+    single = network.num_addresses == 1
+    return str(network.network_address if single else network), int(port or 0)
 
 
 def uid(number: int) -> int:

@@ -50,6 +50,7 @@ class Roll:
             identity = int(entry.name.partition(":")[2])
             channel = socket.socket(fileno=entry.descriptors[0])
             worker = Worker(identity, entry.note["domain"], channel, self._hear)
+            worker.tenant, worker.group = entry.note["tenant"], entry.note["group"]
             if len(entry.descriptors) > 1:
                 worker.attach(entry.note["pid"], entry.descriptors[1])
             self.workers.append(worker)

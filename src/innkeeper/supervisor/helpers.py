@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from innkeeper.kernel import sockets
+from innkeeper.spec.values import bytes_of
+from innkeeper.supervisor.confines import HELPERS
 from innkeeper.supervisor.control import Reply
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.worker import Worker
@@ -36,14 +39,12 @@ def run(request: dict[str, Any], descriptors: list[int], reply: Reply, services:
         elif event == "broken":
             reply.refuse(f"the sandbox could not be set up: {message.get('reason')}")
         elif event == "gone":
-            services.workers.pop(identity, None)
-            services.custody.drop(worker.kept_name)
+            services.forget(worker)
             reply.send({"status": status.get("code", 137)})
 
+    worker = Worker(identity, "", ours, hear)
     with theirs:
-        worker = Worker(identity, "", ours, hear)
-        services.workers[identity] = worker
-        services.custody.keep(worker.kept_name, [ours.fileno()], {"domain": "", "pid": 0})
+        doors = services.enlist(worker, tenant, HELPERS, services.settings.site_limits)
         reply.on_gone = worker.kill
         order = Order(
             identity=identity,
@@ -54,5 +55,9 @@ def run(request: dict[str, Any], descriptors: list[int], reply: Reply, services:
             arguments=tuple(request["arguments"]),
             directory=request.get("directory"),
             environment=dict(request.get("environment", {})),
+            tasks=tenant.limits.tasks,
+            file_size=bytes_of(tenant.limits.disk),
         )
-        zygote.order(order, Descriptors(theirs.fileno(), *descriptors))
+        zygote.order(order, Descriptors.of([theirs.fileno(), *descriptors, *doors]))
+        for door in doors:
+            os.close(door)

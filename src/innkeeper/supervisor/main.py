@@ -22,17 +22,20 @@ from innkeeper.spec.problem import SpecError
 from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.tenant import TenantSpec, parse_tenant
-from innkeeper.supervisor import adoption, helpers, report, runtimes
+from innkeeper.supervisor import adoption, confines, helpers, report, runtimes
 from innkeeper.supervisor.admission import Admission
+from innkeeper.supervisor.budget import Budget
+from innkeeper.supervisor.confines import Confines
 from innkeeper.supervisor.control import Control, Reply
 from innkeeper.supervisor.custody import Custody
+from innkeeper.supervisor.housekeeping import Housekeeping
+from innkeeper.supervisor.meter import INTERVAL, Meter
 from innkeeper.supervisor.node import Node
 from innkeeper.supervisor.registry import Folder, Registry
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.wakeups import Wakeups
 from innkeeper.supervisor.watch import Watch
 from innkeeper.supervisor.zygotes import Zygote
-from innkeeper.worker import fence
 
 WANTED_FILES = 200_000  # open files: one for each site, and some for each worker
 LONGEST_QUEUE = 2_000  # starts that may wait for a place
@@ -47,13 +50,18 @@ def log(text: str) -> None:
 class Supervisor:
     """The parts, and the requests that come to them from outside."""
 
-    def __init__(self, root: Path, channel: socket.socket) -> None:
+    def __init__(self, root: Path, channel: socket.socket, isolation: str) -> None:
         self.layout = Layout(root)
         self.settings = read_settings(self.layout)
         self.walled = namespaces.permitted() is None
-        self.isolation = "reduced" if fence.missing() else "full"
+        self.isolation = isolation
         self._custody = Custody(channel)
         self._stopped = asyncio.Event()
+        try:
+            self._confines = confines.open_node(self.layout)
+        except OSError as error:
+            self._confines = Confines(None)
+            log(f"no limits of memory, tasks and CPU can be set: {error}")
 
     async def run(self) -> None:
         """Take over what is there, serve until SIGTERM, and end all workers."""
@@ -64,6 +72,7 @@ class Supervisor:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         legacy = adoption.recover(self._custody)
+        self._confines.take_over()
         self._assemble()
         self._start_zygotes(legacy)
         roll = adoption.Roll(legacy.workers, self._custody)
@@ -77,16 +86,20 @@ class Supervisor:
         self._watch_files()
         self.node.refresh()  # what changed between the first look and the watch
         loop.add_reader(self._custody.channel.fileno(), self._on_keeper)
+        self._look()
+        housekeeping = loop.create_task(Housekeeping(self.services, self.node.published).run())
         await self._warm()
         self._custody.say("ready")
         await self._stopped.wait()
+        housekeeping.cancel()
         await self._end()
 
     def _assemble(self) -> None:
         settings = self.settings
         gid = edge_gid(settings)
         self.tenants = Folder[TenantSpec](
-            self.layout.tenants, lambda name, text, file: parse_tenant(name, text, file=file)
+            self.layout.tenants,
+            lambda name, text, file: parse_tenant(name, text, file=file, settings=settings),
         )
         self.tenants.load()
         self.services = Services(
@@ -94,6 +107,14 @@ class Supervisor:
             settings=settings,
             custody=self._custody,
             routes=Routes(self.layout),
+            confines=self._confines,
+            meter=Meter(
+                self._confines,
+                Budget(self.layout.lib / "cpu.json"),
+                self.tenants.specs,
+                lambda domain: site.spec.limits if (site := self.node.sites.get(domain)) else None,
+                lambda domain, problem: self.node.sites[domain].note(problem),
+            ),
             admission=Admission(settings.starts or 2 * (os.cpu_count() or 1), LONGEST_QUEUE),
             wakeups=Wakeups(lambda domain: self.node.ring(domain), lambda domain: self.node.shut(domain)),
             edge_gid=gid,
@@ -138,10 +159,10 @@ class Supervisor:
         if worker is None:  # its order was withdrawn meanwhile
             os.close(pidfd)
             return
-        self._custody.keep(
-            worker.kept_name, [worker.channel.fileno(), pidfd], {"domain": worker.domain, "pid": pid}
-        )
+        channel, kept = worker.channel.fileno(), os.dup(pidfd)
         worker.attach(pid, pidfd)
+        self._custody.keep(worker.kept_name, [channel, kept], worker.note)
+        os.close(kept)
 
     def _on_refused(self, identity: int, reason: str) -> None:
         worker = self.services.workers.get(identity)
@@ -172,6 +193,11 @@ class Supervisor:
         for name in names or ():
             self.tenants.refresh(name)
         self.node.tenants_changed()
+
+    def _look(self) -> None:
+        """Look at what is used, every few seconds."""
+        self.services.meter.look()
+        asyncio.get_running_loop().call_later(INTERVAL, self._look)
 
     def _on_keeper(self) -> None:
         """The keeper says nothing unasked: readable means that it is gone, and so must we be."""
@@ -219,6 +245,8 @@ class Supervisor:
             worker.kill()
         for zygote in self.services.zygotes.values():
             zygote.stop()
+        self.services.meter.look()
+        self.services.meter.save()
 
 
 def read_settings(layout: Layout) -> NodeSettings:
@@ -236,14 +264,14 @@ def edge_gid(settings: NodeSettings) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the supervisor: arguments are the node's root and the descriptor of the keeper's channel."""
-    root, descriptor = arguments
+    """Run the supervisor. Arguments: the root, the descriptor of the keeper's channel, the isolation in force."""
+    root, descriptor, isolation = arguments
     processes.set_name("ik supervisor")
     processes.raise_file_limit(WANTED_FILES)
     channel = socket.socket(fileno=int(descriptor))
     os.set_inheritable(channel.fileno(), False)
     try:
-        supervisor = Supervisor(Path(root), channel)
+        supervisor = Supervisor(Path(root), channel, isolation)
     except SpecError as error:
         log(f"{error.problem.message} {error.problem.hint}")
         return 2

@@ -50,7 +50,10 @@ class Node:
             self._retry_faulty()
 
     def tenants_changed(self) -> None:
-        """A tenant came, changed or went: sites that had none may be possible now."""
+        """A tenant came, changed or went: sites that had none may be possible now, and limits hold anew."""
+        for name in self.services.confines.awake():
+            if tenant := self.services.tenants.get(name):
+                self.services.confines.limit(tenant)
         self._retry_faulty()
 
     def ring(self, domain: str) -> None:
@@ -75,6 +78,8 @@ class Node:
             site = self.sites.get(domain)
             for worker, _ in found:
                 self.services.workers[worker.identity] = worker
+                self.services.confines.adopt(worker.tenant, worker.group)
+                self.services.meter.begin(worker.tenant, worker.group)
                 worker.redirect(site.hear if site else self._hear_orphan)
             if site is not None:
                 site.adopt(found)
@@ -86,8 +91,7 @@ class Node:
 
     def _hear_orphan(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
         if event == "gone":
-            self.services.workers.pop(worker.identity, None)
-            self.services.custody.drop(worker.kept_name)
+            self.services.forget(worker)
 
     # ── what may be published ────────────────────────────────────────────────────────────────────────────
 

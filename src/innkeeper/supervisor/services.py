@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 
 from innkeeper.edge.routes import Routes
 from innkeeper.spec.node import Layout, NodeSettings
+from innkeeper.spec.shares import SiteLimits
 from innkeeper.spec.tenant import TenantSpec
 from innkeeper.supervisor.admission import Admission
+from innkeeper.supervisor.confines import Confines
 from innkeeper.supervisor.custody import Custody
+from innkeeper.supervisor.meter import Meter
 from innkeeper.supervisor.wakeups import Wakeups
 from innkeeper.supervisor.worker import Worker
 from innkeeper.supervisor.zygotes import Zygote
@@ -25,13 +28,33 @@ class Services:
     routes: Routes
     admission: Admission
     wakeups: Wakeups
+    meter: Meter
     edge_gid: int
     log: Callable[[str], None]
     tenants: dict[str, TenantSpec] = field(default_factory=dict)
     zygotes: dict[str, Zygote] = field(default_factory=dict)
     default_runtime: str = ""
+    confines: Confines = field(default_factory=lambda: Confines(None))
     workers: dict[int, Worker] = field(default_factory=dict)  # by identity
     last_identity: int = 0
+
+    def enlist(self, worker: Worker, tenant: TenantSpec, group: str, limits: SiteLimits) -> list[int]:
+        """Give a worker that is about to be ordered into keeping, and open the doors of its control group.
+
+        Raises OSError when the group can't be made; the caller closes the doors.
+        """
+        doors = self.confines.enter(tenant, group, limits)
+        self.meter.begin(tenant.name, group)
+        worker.tenant, worker.group = tenant.name, group
+        self.custody.keep(worker.kept_name, [worker.channel.fileno()], worker.note)
+        self.workers[worker.identity] = worker
+        return doors
+
+    def forget(self, worker: Worker) -> None:
+        """A worker has ended."""
+        if self.workers.pop(worker.identity, None) is not None:
+            self.confines.leave(worker.tenant, worker.group)
+        self.custody.drop(worker.kept_name)
 
     def new_identity(self) -> int:
         self.last_identity += 1

@@ -15,7 +15,7 @@ from typing import Any
 
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
-from innkeeper.supervisor import starting, troubles
+from innkeeper.supervisor import overuse, starting, troubles
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.states import Event, State, after
 from innkeeper.supervisor.worker import Worker
@@ -94,7 +94,7 @@ class Site:
         self.listener = starting.bind(self.spec.domain, self._services, note)
         wakeups.add(self.spec.domain, self.listener.fileno())
         before.close()
-        self._note(troubles.socket_shut())
+        self.note(troubles.socket_shut())
         for worker in (self._worker, self._next):
             if worker is not None:
                 worker.kill()
@@ -107,6 +107,8 @@ class Site:
         elif self.state in (State.SERVING, State.FAILED):
             self.rang = 0.0
             self._forgive()
+            for code in ("crashed", "request-too-slow", "socket-shut", *overuse.CODES):
+                self.problems.pop(code, None)
             self._move(Event.RELOAD)
             self._begin()
 
@@ -218,10 +220,12 @@ class Site:
             self._arm()
         elif event == "slow":
             self._flag("slow")
-            self._note(troubles.too_slow(self.spec))
+            self.note(troubles.too_slow(self.spec))
             worker.ask("proceed")
         elif event == "crashed":
-            self._note(troubles.crashed(message))
+            self._note_end(message)
+        elif event in ("files", "flooded", "full"):
+            self._on_overuse(worker, event, message)
         elif event == "gone":
             self._on_gone(worker)
 
@@ -260,7 +264,7 @@ class Site:
 
     def _on_start_failed(self, problem: Problem) -> None:
         """No new worker: the old one goes on serving, or visitors see a page that says so."""
-        self._note(problem)
+        self.note(problem)
         self._move(Event.LOAD_FAILED)
         if self.state is State.FAILED:
             self._fail()
@@ -268,11 +272,11 @@ class Site:
 
     def _on_gone(self, worker: Worker) -> None:
         """A worker's first process has ended, and all of its sandbox with it."""
-        self._services.workers.pop(worker.identity, None)
-        self._services.custody.drop(worker.kept_name)
+        self._services.forget(worker)
         if worker is self._next and not worker.pid and self._orders < ORDERS:
             self._start()  # its zygote died before it had forked it: another one will
         elif worker is self._next:
+            self._services.meter.look_at(self.spec.tenant, self.spec.domain)
             self._on_load_failed(worker.problem or troubles.ended_while_loading())
             self._watcher = None
         elif worker is self._watcher:
@@ -283,20 +287,35 @@ class Site:
 
     def _on_serving_gone(self, worker: Worker) -> None:
         if self.state is State.SERVING:
-            self._note_end(worker)
+            if "crashed" not in self.problems and "request-too-slow" not in self.problems:
+                self._note_end({"detail": "its first process was ended from outside"})
             early = time.monotonic() - worker.loaded < troubles.CRASH_WINDOW
             self._crashes = self._crashes + 1 if early else 0
             if self._crashes >= troubles.CRASHES:
-                self._note(troubles.crash_loop())
+                self.note(troubles.crash_loop())
                 self._move(Event.CRASH_LOOP)
                 self._fail()
                 return
         self._move(Event.GONE)
         self._arm()
 
-    def _note_end(self, worker: Worker) -> None:
-        if "crashed" not in self.problems and "request-too-slow" not in self.problems:
-            self._note(troubles.crashed({"detail": "its first process was ended from outside"}))
+    def _note_end(self, message: dict[str, Any]) -> None:
+        """A process ended unasked: for want of memory, or for a reason of its own."""
+        if not self._services.meter.look_at(self.spec.tenant, self.spec.domain):
+            self.note(troubles.crashed(message))
+
+    def _on_overuse(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
+        """A limit was met that only the worker itself can see."""
+        limits, owner = self.spec.limits, f"site {self.spec.domain}"
+        process = f"a process of the app (worker {worker.pid})"
+        if event == "files":
+            self.note(overuse.too_many_files(owner, limits.open_files, process))
+            return
+        kind = "error" if message.get("kind") == "error" else "server"
+        if event == "flooded":
+            self.note(overuse.log_flood(owner, limits.log, process, kind))
+        else:
+            starting.renew_logs(self.spec, worker, kind, self._services)
 
     # ── failing ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -369,7 +388,8 @@ class Site:
             self._again = False
             self.reload()
 
-    def _note(self, problem: Problem) -> None:
+    def note(self, problem: Problem) -> None:
+        """Keep a Problem for the owner, in the place of an older one of its kind."""
         self.problems[problem.code] = problem
 
     def _flag(self, name: str) -> None:

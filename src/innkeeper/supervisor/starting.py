@@ -6,11 +6,12 @@ import os
 import socket
 from typing import Any
 
-from innkeeper.edge import logs
+from innkeeper.edge import logs, rotation
 from innkeeper.kernel import sockets
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
 from innkeeper.spec.tenant import TenantSpec
+from innkeeper.spec.values import bytes_of
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.worker import Hear, Worker
 from innkeeper.supervisor.zygotes import Zygote
@@ -38,20 +39,33 @@ def start(spec: SiteSpec, listener: socket.socket, services: Services, hear: Hea
     tenant = tenant_of(spec, services)
     zygote = zygote_of(spec, services)
     identity = services.new_identity()
+    files = list(logs.open_for_worker(services.layout, spec.domain, gid=tenant.uid))
     ours, theirs = sockets.pair()
-    stdout, stderr = logs.open_for_worker(services.layout, spec.domain, gid=tenant.uid)
+    worker = Worker(identity, spec.domain, ours, hear)
     try:
-        worker = Worker(identity, spec.domain, ours, hear)
-        services.custody.keep(worker.kept_name, [ours.fileno()], {"domain": spec.domain, "pid": 0})
-        services.workers[identity] = worker
-        zygote.order(
-            order_for(identity, spec, tenant), Descriptors(theirs.fileno(), listener.fileno(), stdout, stderr)
-        )
+        files += services.enlist(worker, tenant, spec.domain, spec.limits)
+        given = Descriptors.of([theirs.fileno(), listener.fileno(), *files])
+        zygote.order(order_for(identity, spec, tenant), given)
+    except OSError:
+        worker.forsake()
+        raise
     finally:
         theirs.close()
-        os.close(stdout)
-        os.close(stderr)
+        for descriptor in files:
+            os.close(descriptor)
     return worker
+
+
+def renew_logs(spec: SiteSpec, worker: Worker, kind: str, services: Services) -> None:
+    """Set a full log aside, and have the worker write into a new one."""
+    tenant = services.tenants.get(spec.tenant)
+    if tenant is None:
+        return
+    rotation.set_aside(services.layout.log_dir(spec.domain), kind)
+    files = logs.open_for_worker(services.layout, spec.domain, gid=tenant.uid)
+    worker.ask("logs", list(files))
+    for descriptor in files:
+        os.close(descriptor)
 
 
 def order_for(identity: int, spec: SiteSpec, tenant: TenantSpec) -> Order:
@@ -73,6 +87,12 @@ def order_for(identity: int, spec: SiteSpec, tenant: TenantSpec) -> Order:
         threads=app.threads,
         timeout=float(app.timeout),
         idle=float(app.idle),
+        open_files=spec.limits.open_files,
+        tasks=tenant.limits.tasks,
+        file_size=bytes_of(tenant.limits.disk),
+        body=bytes_of(spec.limits.body),
+        log=bytes_of(spec.limits.log),
+        shm=bytes_of(spec.limits.shm),
     )
 
 
@@ -85,6 +105,16 @@ def tenant_of(spec: SiteSpec, services: Services) -> TenantSpec:
                 "tenant-unknown",
                 f"{spec.domain}.toml: `tenant` is {spec.tenant!r}, and this node has no tenant of that name",
                 f"Add it with `innkeeper tenant add {spec.tenant}`, or correct the name in the site file.",
+            )
+        )
+    settings = services.settings
+    if not settings.first_uid <= tenant.uid <= settings.last_uid:
+        raise SpecError(
+            Problem(
+                "tenant-outside",
+                f"{spec.domain}.toml: the `uid` of tenant {spec.tenant} is {tenant.uid}, and the node's "
+                f"network rules hold for {settings.first_uid} to {settings.last_uid}",
+                "Widen `first_uid` and `last_uid` in innkeeper.toml and start the node anew.",
             )
         )
     return tenant

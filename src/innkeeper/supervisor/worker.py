@@ -28,6 +28,8 @@ class Worker:
     def __init__(self, identity: int, domain: str, channel: socket.socket, hear: Hear) -> None:
         self.identity = identity
         self.domain = domain
+        self.tenant = ""
+        self.group = domain  # the name of its control group, below the tenant's
         self.pid = 0
         self.loaded = 0.0  # when it said that it serves; 0 = not yet
         self.ordered = time.monotonic()
@@ -50,10 +52,15 @@ class Worker:
         self.pid, self._pidfd = pid, pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._on_exit)
 
-    def ask(self, word: str) -> None:
-        """Send an order: "drain", "report" or "proceed"."""
+    @property
+    def note(self) -> dict[str, Any]:
+        """What a later supervisor has to know of it."""
+        return {"domain": self.domain, "tenant": self.tenant, "group": self.group, "pid": self.pid}
+
+    def ask(self, word: str, descriptors: list[int] | None = None) -> None:
+        """Send an order: "drain", "report", "proceed", or "logs" with the files to write from now on."""
         try:
-            sockets.send(self.channel, {"do": word})
+            sockets.send(self.channel, {"do": word}, descriptors)
         except OSError:
             self.kill()
 
@@ -66,6 +73,12 @@ class Worker:
         """Have its further messages heard by another."""
         if self._hear is not None:
             self._hear = hear
+
+    def forsake(self) -> None:
+        """It could not even be ordered: nobody is to hear of it."""
+        self._hear = None
+        asyncio.get_running_loop().remove_reader(self.channel.fileno())
+        self.channel.close()
 
     def abandon(self) -> None:
         """Give up an order that was never obeyed: no process will come of it."""

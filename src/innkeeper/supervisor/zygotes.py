@@ -86,11 +86,11 @@ class Zygote:
         """Have a worker forked. The descriptors are copied; the caller may close its own at once."""
         if self.ready and self._channel is not None:
             try:
-                sockets.send(self._channel, order.to_message(), list(descriptors))
+                sockets.send(self._channel, order.to_message(), descriptors.row())
                 return
             except OSError as error:
                 self._log(f"runtime {self.runtime.name}: the zygote did not take an order: {error}")
-        self._waiting.append((order, [os.dup(descriptor) for descriptor in descriptors]))
+        self._waiting.append((order, [os.dup(descriptor) for descriptor in descriptors.row()]))
         self.start()
 
     def stop(self) -> None:
@@ -165,7 +165,7 @@ class Zygote:
             self._log(f"runtime {self.runtime.name}: {name} is not preloaded: {reason}")
         waiting, self._waiting = self._waiting, []
         for order, descriptors in waiting:
-            self.order(order, Descriptors(*descriptors))
+            self.order(order, Descriptors.of(descriptors))
             for descriptor in descriptors:
                 os.close(descriptor)
 

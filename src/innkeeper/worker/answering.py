@@ -15,24 +15,40 @@ Environ = Dict[str, Any]
 App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 _CHUNK = 65536
-_FAILED = b"""<!doctype html>
+_PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>The site failed to answer</title>
+<meta name="color-scheme" content="light dark"><title>{title}</title>
 <body style="margin:15vh auto;max-width:34rem;padding:0 1.5rem;font:1.05rem/1.6 system-ui,sans-serif">
-<p><b>500</b></p><h1>The site failed to answer</h1>
-<p>Something went wrong in the site itself. Trying again later may help.</p>
-<p><b>If this is your site:</b> the traceback is at the end of your error log.</p>
+<p><b>{code}</b></p><h1>{title}</h1>
+<p>{text}</p>
+<p><b>If this is your site:</b> {owner}</p>
 """
+_FAILED = _PAGE.format(
+    code=500,
+    title="The site failed to answer",
+    text="Something went wrong in the site itself. Trying again later may help.",
+    owner="the traceback is at the end of your error log.",
+).encode()
+_TOO_LARGE = _PAGE.format(
+    code=413,
+    title="This upload is too large",
+    text="What you sent is larger than this site accepts. Try a smaller file.",
+    owner="the limit is <code>body</code> under <code>[limits]</code> in its settings.",
+).encode()
 
 
-def guarded(app: App) -> App:
-    """The app, finishing what it leaves undone."""
+def guarded(app: App, largest_body: int = 0) -> App:
+    """The app, finishing what it leaves undone; bodies larger than `largest_body` bytes (0 = any) are refused."""
 
     def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         body = environ["wsgi.input"]
         environ["wsgi.errors"] = (
             sys.stderr
         )  # uWSGI's own is buffered, and what it holds dies with the process
+        if largest_body and int(environ.get("CONTENT_LENGTH") or 0) > largest_body:
+            start_response("413 Content Too Large", [("Content-Type", "text/html; charset=utf-8")])
+            _finish(body)
+            return [_TOO_LARGE]
         try:
             result = app(environ, start_response)
         except Exception:  # the app's own fault of any kind

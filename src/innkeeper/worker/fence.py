@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import List
 
-from innkeeper.kernel import namespaces, processes, seccomp
+from innkeeper.kernel import landlock, processes, seccomp
 from innkeeper.worker import calls
+from innkeeper.worker.order import Order
+from innkeeper.worker.places import Places
 
-MAX_TASKS = 2048  # processes and threads of one tenant, in all of the tenant's sandboxes together
 _program = b""
 
 
@@ -26,27 +26,26 @@ def close() -> None:
         seccomp.install(_program)
 
 
-def limit() -> None:
-    """The limits that each process carries with it."""
+def limit(order: Order) -> None:
+    """The limits that each process carries with it; those of control groups stand beside them."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NPROC, (MAX_TASKS, MAX_TASKS))
+    resource.setrlimit(resource.RLIMIT_NPROC, (order.tasks, order.tasks))
+    if order.file_size:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_size, order.file_size))
 
 
-def missing() -> List[str]:
-    """What of full isolation this machine does not permit, each with the reason; empty when all is there."""
-    reasons = []
-    refused = namespaces.permitted()
-    if refused:
-        reasons.append(f"namespaces are not permitted ({refused})")
+def confine(order: Order, places: Places) -> None:
+    """A second fence where the kernel has Landlock: files are changed only where the tenant's are."""
+    own = [places.real(order.tenant, path) for path in (f"/home/{order.tenant}", "/var/www", "/tmp")]
+    landlock.confine([*own, "/dev/shm"], ["/dev", "/proc"])
+
+
+def refused() -> str:
+    """Why system calls can't be filtered on this machine; "" when they can."""
     try:
-        program = calls.program()
+        return _try(calls.program())
     except OSError as error:
-        reasons.append(f"system calls can't be filtered ({error})")
-    else:
-        refused = _try(program)
-        if refused:
-            reasons.append(f"system calls can't be filtered ({refused})")
-    return reasons
+        return str(error)
 
 
 def _try(program: bytes) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Callable, List, Optional
 from innkeeper.kernel import processes, sockets
 from innkeeper.worker import fence
 from innkeeper.worker.children import SILENCE, Child, Children
+from innkeeper.worker.logs import Log
 from innkeeper.worker.order import Descriptors, Order
 from innkeeper.worker.places import Places
 from innkeeper.worker.touch import Touch
@@ -24,6 +25,7 @@ from innkeeper.worker.touch import Touch
 Serve = Callable[[Order, Places, Descriptors, socket.socket], None]
 
 DRAIN_GRACE = 10.0  # seconds past a request's time limit after which a draining process is killed
+_HOG_QUIET = 10.0  # seconds until it is told again that a process is out of files
 _RESPAWN_WAIT = 0.5  # seconds before a crashed process is replaced while others serve
 
 
@@ -46,6 +48,8 @@ class First:
         self._given = given
         self._serve = serve
         self._channel = socket.socket(fileno=given.channel)
+        self._logs = (Log("server", given.stdout, order.log), Log("error", given.stderr, order.log))
+        self._hogged = 0.0  # when it was last told that a process is out of files
         self._children = children or Children()
         self._ready = self._draining = self._failed = False
         self._deadline = 0.0  # when draining ends by force
@@ -58,7 +62,8 @@ class First:
         """Serve until drained, failed or crashed; the exit status of the worker."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup_writer, warn_on_full_buffer=False)
-        for descriptor in (self._channel.fileno(), self._wakeup, self._touch.fileno()):
+        logs = (log.reader for log in self._logs)
+        for descriptor in (self._channel.fileno(), self._wakeup, self._touch.fileno(), *logs):
             self._poll.register(descriptor, select.POLLIN)
         if len(self._children):
             self._engage()  # it closes its fence itself, while we are at ours
@@ -70,6 +75,8 @@ class First:
             for descriptor, _ in self._poll.poll(self._patience()):
                 self._handle(descriptor)
             self._keep_time()
+        for log in self._logs:
+            log.finish()
         return 0 if self._draining else 1
 
     def _handle(self, descriptor: int) -> None:
@@ -80,6 +87,8 @@ class First:
             self._bury()
         elif descriptor == self._touch.fileno():
             self._touch.read()
+        elif log := next((log for log in self._logs if log.reader == descriptor), None):
+            self._pump(log)
         else:
             child = self._children.by_link(descriptor)
             if child is not None:
@@ -89,7 +98,7 @@ class First:
 
     def _obey(self) -> None:
         try:
-            received = sockets.receive(self._channel)
+            received = sockets.receive(self._channel, len(self._logs))
         except (OSError, ValueError):
             received = None
         if received is None:  # keeper and supervisor are both gone
@@ -101,6 +110,9 @@ class First:
             self._drain()
         elif word == "report":
             self._tell("report", ready=self._ready, draining=self._draining, failed=self._failed)
+        elif word == "logs":  # the files were set aside; here are new ones
+            for log, file in zip(self._logs, received[1]):
+                log.replace(file)
         elif word == "proceed":  # the site is marked as slow: the visitor will see why
             for child in self._children:
                 child.doomed = child.doomed and time.monotonic()
@@ -138,6 +150,8 @@ class First:
                 )
             elif event == "slow":
                 self._on_slow(child)
+            elif event == "files":
+                self._on_files(child)
             elif event == "gated":
                 child.gated = True
                 if all(other.gated for other in self._children):
@@ -170,16 +184,36 @@ class First:
             child.condemn()
             self._tell("slow")
 
+    def _on_files(self, child: Child) -> None:
+        now = time.monotonic()
+        if not self._hogged or now - self._hogged > _HOG_QUIET:
+            self._hogged = now
+            self._tell("files", process=child.pid)
+
+    def _pump(self, log: Log) -> None:
+        """Pass on what the app has printed; a flood waits for a moment, and is told of."""
+        if log.pump(time.monotonic()):
+            self._tell("flooded", kind=log.kind)
+        if log.resume:
+            self._poll.unregister(log.reader)
+        if log.full:
+            self._tell("full", kind=log.kind)
+
     # ── time and processes ───────────────────────────────────────────────────────────────────────────────
 
     def _patience(self) -> int:
         """Milliseconds until something is due; -1 when nothing is."""
         due = [at for at in (self._deadline, self._respawn_at, self._touch.due) if at]
+        due += [log.resume for log in self._logs if log.resume]
         due += [child.doomed or child.heard + self._order.timeout + SILENCE for child in self._children]
         return max(1, int((min(due) - time.monotonic()) * 1000) + 1) if due else -1
 
     def _keep_time(self) -> None:
         now = time.monotonic()
+        for log in self._logs:
+            if log.resume and now >= log.resume:
+                log.resume = 0.0
+                self._poll.register(log.reader, select.POLLIN)
         if self._touch.take(now):
             self._tell("touched")
         if self._respawn_at and now >= self._respawn_at:
@@ -195,10 +229,18 @@ class First:
         """Tell the process that was forked ahead whom it is to serve."""
         for child in self._children:
             self._poll.register(child.link, select.POLLIN)
-            descriptors = [self._given.listener, self._given.stdout, self._given.stderr]
+            descriptors = self._lent().row()[1:]
             with contextlib.suppress(OSError):  # it has ended, which is seen next
                 sockets.send(child.link, self._order.to_message(), descriptors)
+        for door in self._given.doors:
+            os.close(door)
+        self._given = self._given._replace(doors=())
         self._bury()
+
+    def _lent(self) -> Descriptors:
+        """What a serving process is given: of the logs, the ends of our pipes."""
+        server, error = self._logs
+        return self._given._replace(stdout=server.writer, stderr=error.writer)
 
     def _spawn(self) -> None:
         child = self._children.fork()
@@ -210,7 +252,9 @@ class First:
             self._touch.close()
             os.close(self._wakeup)
             os.close(self._wakeup_writer)
-            self._serve(self._order, self._places, self._given, self._children.ours)
+            for log in self._logs:
+                os.close(log.reader)
+            self._serve(self._order, self._places, self._lent(), self._children.ours)
         finally:
             os._exit(70)
 

@@ -18,7 +18,7 @@ def run(order: Order, places: Places, given: Descriptors) -> None:
     if child == 0:
         processes.die_with_parent()
         # The given descriptors may themselves be numbered 0 to 2: copy them out of the way first.
-        copies = [fcntl.fcntl(given[index], fcntl.F_DUPFD, 10) for index in (1, 2, 3)]
+        copies = [fcntl.fcntl(one, fcntl.F_DUPFD, 10) for one in (given.listener, given.stdout, given.stderr)]
         for target, source in enumerate(copies):
             os.dup2(source, target)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

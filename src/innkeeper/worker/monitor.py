@@ -15,11 +15,13 @@ import threading
 import time
 from typing import Callable
 
-from innkeeper.kernel import sockets
+from innkeeper.kernel import processes, sockets
 from innkeeper.worker.requests import InFlight
 
 DRAIN_STEP = 0.01  # seconds between looks while draining
 SETTLE = 2  # looks in a row without a request before a gated process ends
+RESERVE = 16  # files that a process may open beyond the app's limit, for looking after it
+NEARLY = 8  # files left when the app is taken to be out of them
 _LONGEST_TICK = 5.0
 
 
@@ -27,12 +29,19 @@ class Monitor:
     """Watches one serving process on behalf of the first process at the other end of `link`."""
 
     def __init__(
-        self, link: socket.socket, listener: int, timeout: float, idle: float, finished: Callable[[], int]
+        self,
+        link: socket.socket,
+        listener: int,
+        timeout: float,
+        idle: float,
+        open_files: int,
+        finished: Callable[[], int],
     ) -> None:
         self._link = link
         self._in_flight = InFlight(listener)
         self._timeout = timeout
         self._idle = idle
+        self._open_files = open_files
         self._finished = finished  # how many requests have been answered so far
         self._busy_tick = max(0.1, min(1.0, timeout / 4))
         self._quiet_tick = max(0.1, min(_LONGEST_TICK, timeout / 2, idle / 4 if idle else _LONGEST_TICK))
@@ -49,13 +58,26 @@ class Monitor:
         while True:
             if waiting.poll(tick * 1000):
                 self._obey()
-            age, finished, now = self._in_flight.look(), self._finished(), time.monotonic()
+            age, finished, now = self._look(), self._finished(), time.monotonic()
             if age or finished != seen:
                 seen, since = finished, now
             tick = self._busy_tick if age else self._quiet_tick
             self._say("beat", idle=bool(self._idle) and now - since >= self._idle)
             if age > self._timeout:
                 self._say("slow")
+
+    def _look(self) -> float:
+        """The age of the oldest request in flight; for looking, some files beyond the app's limit are ours."""
+        processes.limit_files(self._open_files + RESERVE)
+        try:
+            age = self._in_flight.look()
+        except OSError:  # the app has raised its limit, and used that up too
+            age, self._in_flight.open_files = self._quiet_tick, self._open_files
+        finally:
+            processes.limit_files(self._open_files, self._open_files + RESERVE)
+        if self._in_flight.open_files >= self._open_files - NEARLY:
+            self._say("files")
+        return age
 
     def _obey(self) -> None:
         """The one order there is: drain. A closed link means that nobody is left to serve for."""
@@ -65,7 +87,7 @@ class Monitor:
         self._say("gated")
         quiet = 0
         while quiet < SETTLE:
-            age = self._in_flight.look()
+            age = self._look()
             quiet = 0 if age else quiet + 1
             if age > self._timeout:
                 self._say("slow")

@@ -7,19 +7,33 @@ travel beside it in the order of `Descriptors`.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+MAX_DESCRIPTORS = 12
 
 
 class Descriptors(NamedTuple):
     """Open files handed to a worker: its channel to the supervisor, the site's listening socket, its logs.
 
-    A helper has its standard input where a worker has its listening socket.
+    A helper has its standard input where a worker has its listening socket. `doors` lead into the control
+    group whose limits are the site's.
     """
 
     channel: int
     listener: int
     stdout: int
     stderr: int
+    doors: Tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, descriptors: List[int]) -> Descriptors:
+        """From a row as `row` makes it."""
+        channel, listener, stdout, stderr, *doors = descriptors
+        return cls(channel, listener, stdout, stderr, tuple(doors))
+
+    def row(self) -> List[int]:
+        """All of them in a row, to be sent."""
+        return [self.channel, self.listener, self.stdout, self.stderr, *self.doors]
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,11 @@ class Order:
     timeout: float = 300.0  # seconds a request may take
     idle: float = 900.0  # seconds without requests before it asks to sleep; 0 = never
     open_files: int = 4096
+    tasks: int = 512  # processes and threads of the tenant's, in all of its sandboxes
+    file_size: int = 0  # bytes that one file may have; 0 = as the file system allows
+    body: int = 0  # bytes that a request's body may have; 0 = as nginx allows
+    log: int = 10 << 20  # bytes at which a log file is full
+    shm: int = 64 << 20  # bytes of /dev/shm
 
     def to_message(self) -> Dict[str, Any]:
         return asdict(self)

@@ -22,6 +22,7 @@ class InFlight:
         with _borrowed(listener) as ours:
             self._name = ours.getsockname()
         self._seen: Dict[str, float] = {}
+        self.open_files = 0  # of the process, when it was last looked at
 
     def look(self) -> float:
         """Seconds since the oldest request in flight was first seen; 0 when there is none."""
@@ -30,7 +31,9 @@ class InFlight:
         return now - min(self._seen.values()) + 1e-6 if self._seen else 0.0
 
     def _accepted(self) -> Iterator[str]:
-        for name in os.listdir("/proc/self/fd"):
+        names = os.listdir("/proc/self/fd")
+        self.open_files = len(names)
+        for name in names:
             descriptor = int(name)
             if descriptor == self._listener:
                 continue

@@ -35,10 +35,11 @@ def furnish(order: Order, places: Places) -> None:
 
 def settle(order: Order, places: Places) -> None:
     """Become the tenant, in an environment of the tenant's. On return there is no way back."""
-    fence.limit()
+    fence.limit(order)
     processes.drop_bounding_set()
     processes.become(order.uid, order.gid)
     processes.no_new_privileges()
+    fence.confine(order, places)
     os.umask(0o022)
     _set_environment(order, places)
 
@@ -58,7 +59,7 @@ def _build_root(order: Order, places: Places) -> None:
     mounts.bind(places.tmp(order.tenant), "/tmp")
     _show_logs(order, places)
     _write_accounts(order)
-    mounts.tmpfs("/dev/shm", options="mode=1777,size=64m")
+    mounts.tmpfs("/dev/shm", options=f"mode=1777,size={order.shm}")
     mounts.proc("/proc")
     mounts.detach(NODE)
     mounts.make_read_only("/run")

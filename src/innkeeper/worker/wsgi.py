@@ -14,7 +14,7 @@ import pyuwsgi
 from innkeeper.kernel import processes, sockets
 from innkeeper.worker import answering, application, virtualenv
 from innkeeper.worker.children import STACK_SIGNAL
-from innkeeper.worker.monitor import Monitor
+from innkeeper.worker.monitor import RESERVE, Monitor
 from innkeeper.worker.order import Descriptors, Order
 from innkeeper.worker.places import Places
 
@@ -43,7 +43,7 @@ class Server:
         os.dup2(self._given.stdout, 1)
         os.close(self._given.stdout)
         os.dup2(1, 2)  # uWSGI's own words go to server.log; the app's stderr see _load
-        processes.limit_files(_SETUP_FILES, self._order.open_files)
+        processes.limit_files(_SETUP_FILES, self._order.open_files + RESERVE)
         self._enter_directory()
         virtualenv.activate(self._order.virtualenv and self._real(self._order.virtualenv))
         sys.path[:0] = application.search_path(self._order, self._real)
@@ -83,7 +83,7 @@ class Server:
         import uwsgi  # exists only now, inside a running uWSGI
 
         os.dup2(self._given.stderr, 2)
-        processes.limit_files(self._order.open_files)
+        processes.limit_files(self._order.open_files, self._order.open_files + RESERVE)
         sys.stdout, sys.stderr = _line_by_line(1), _line_by_line(2)  # uWSGI has sent both to stderr
         entry = self._order.entry
         target = self._real(entry) if entry.startswith("/") else entry
@@ -95,7 +95,7 @@ class Server:
         os.dup2(1, 2)
         watched = application.watched_file(target)
         uwsgi.post_fork_hook = lambda: self._ready(uwsgi, *watched)
-        return answering.guarded(app)
+        return answering.guarded(app, self._order.body)
 
     def _ready(self, uwsgi: Any, watched: str | None, mark: Optional[List[int]]) -> None:
         """uWSGI is about to accept: from here on stderr is the app's alone."""
@@ -105,7 +105,14 @@ class Server:
         with contextlib.suppress(ValueError, RuntimeError, OSError):
             faulthandler.register(STACK_SIGNAL, file=2, all_threads=True)
         order = self._order
-        Monitor(self._link, self._given.listener, order.timeout, order.idle, uwsgi.total_requests).start()
+        Monitor(
+            self._link,
+            self._given.listener,
+            order.timeout,
+            order.idle,
+            order.open_files,
+            uwsgi.total_requests,
+        ).start()
         sockets.send(self._link, {"event": "loaded", "watched": watched, "mark": mark})
 
     def _fail(self, error: BaseException) -> None:

@@ -10,11 +10,11 @@ import os
 import socket
 from typing import NamedTuple, NoReturn, Optional
 
-from innkeeper.kernel import processes, sockets
+from innkeeper.kernel import cgroups, processes, sockets
 from innkeeper.worker import fence, helper, sandbox, wsgi
 from innkeeper.worker.children import Children
 from innkeeper.worker.first import First, stop_strays
-from innkeeper.worker.order import Descriptors, Order
+from innkeeper.worker.order import MAX_DESCRIPTORS, Descriptors, Order
 from innkeeper.worker.places import Places
 
 
@@ -32,6 +32,7 @@ def become_first(
     status = 70
     try:
         processes.set_name(f"ik {order.domain or order.tenant}")
+        cgroups.enter(given.doors)
         sandbox.furnish(order, places)
         sandbox.settle(order, places)
         if order.arguments:
@@ -56,27 +57,30 @@ def wait(link: socket.socket, places: Places) -> NoReturn:
         if children.fork() is None:
             link.close()
             _wait_to_serve(children.ours, places)
-        received = sockets.receive(link, len(Descriptors._fields))
+        received = sockets.receive(link, MAX_DESCRIPTORS)
         if received is None:
             os._exit(0)
         link.close()
     except BaseException:
         os._exit(70)
     message, descriptors = received
-    become_first(Order.from_message(message), places, Descriptors(*descriptors), children)
+    become_first(Order.from_message(message), places, Descriptors.of(descriptors), children)
 
 
 def _wait_to_serve(link: socket.socket, places: Places) -> NoReturn:
     """Be the serving process of a spare."""
     try:
         fence.close()
-        received = sockets.receive(link, 3)
+        received = sockets.receive(link, MAX_DESCRIPTORS)
         if received is not None:
-            message, (listener, stdout, stderr) = received
-            order = Order.from_message(message)
+            message, descriptors = received
+            order, given = Order.from_message(message), Descriptors.of([-1, *descriptors])
+            cgroups.enter(given.doors)
+            for door in given.doors:
+                os.close(door)
             sandbox.settle(order, places)
             processes.die_with_parent()  # anew, because becoming another user has cleared it
-            wsgi.serve(order, places, Descriptors(-1, listener, stdout, stderr), link)
+            wsgi.serve(order, places, given, link)
     finally:
         os._exit(70)
 

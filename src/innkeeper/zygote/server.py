@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Optional
 
 from innkeeper.kernel import namespaces, processes, sockets
 from innkeeper.worker import fence, sandbox
-from innkeeper.worker.order import Descriptors, Order
+from innkeeper.worker.order import MAX_DESCRIPTORS, Descriptors, Order
 from innkeeper.worker.places import Places
 from innkeeper.zygote import ahead
 from innkeeper.zygote.ahead import Spare, become_first, report
@@ -60,12 +60,12 @@ class Zygote:
                 self._make_spare()
 
     def _obey(self) -> bool:
-        received = sockets.receive(self._channel, len(Descriptors._fields))
+        received = sockets.receive(self._channel, MAX_DESCRIPTORS)
         if received is None:
             return False
         message, descriptors = received
         try:
-            order, given = Order.from_message(message), Descriptors(*descriptors)
+            order, given = Order.from_message(message), Descriptors.of(descriptors)
             if order.arguments or not self._use_spare(order, given):
                 self._fork(order, given)
         except OSError as error:
@@ -124,7 +124,7 @@ class Zygote:
             return False
         with spare.link:
             try:
-                sockets.send(spare.link, order.to_message(), list(given))
+                sockets.send(spare.link, order.to_message(), given.row())
             except OSError:
                 return False
         self._say_forked(order, spare.pid)

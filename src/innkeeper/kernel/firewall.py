@@ -1,0 +1,115 @@
+"""The packet filter: what a range of Unix users may reach, in one nftables table of the same size for any number."""
+
+from __future__ import annotations
+
+import ipaddress
+import shutil
+import subprocess
+from collections.abc import Iterable
+from typing import NamedTuple
+
+_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
+# Addresses that lead to the machine's own neighbourhood and not to the internet (IANA's special-purpose
+# registries, https://www.iana.org/assignments/iana-ipv4-special-registry), and the metadata services of clouds
+# that lie elsewhere: 168.63.129.16 is Azure's.
+_CLOSED_4 = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16", "169.254.0.0/16"),
+    *("172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/3"),
+)
+_CLOSED_6 = ("::/8", "64:ff9b::/96", "64:ff9b:1::/48", "fc00::/7", "fe80::/9", "ff00::/8")
+_SMTP = 25
+_DNS = 53
+
+
+class Opening(NamedTuple):
+    """An address or network that may be reached after all; at one TCP port or (0) at any port."""
+
+    network: str
+    port: int = 0
+
+
+def render(
+    table: str,
+    first_uid: int,
+    last_uid: int,
+    openings: Iterable[Opening],
+    name_servers: Iterable[str],
+    *,
+    smtp: bool,
+) -> str:
+    """The rules as `nft -f` reads them, taking the place of an older table of that name at once."""
+    rules = [f"{_to(server)} meta l4proto {{ tcp, udp }} th dport {_DNS} accept" for server in name_servers]
+    rules += [
+        f"{_to(each.network)}{f' tcp dport {each.port}' if each.port else ''} accept" for each in openings
+    ]
+    rules += [
+        "fib daddr type { local, broadcast, anycast, multicast } goto refused",
+        f"ip daddr {{ {', '.join(_CLOSED_4)} }} goto refused",
+        f"ip6 daddr {{ {', '.join(_CLOSED_6)} }} goto refused",
+    ]
+    if not smtp:
+        rules.append(f"tcp dport {_SMTP} goto refused")
+    lines = "\n".join(f"        {rule}" for rule in rules)
+    return f"""table inet {table}
+delete table inet {table}
+table inet {table} {{
+    chain output {{
+        type filter hook output priority filter; policy accept;
+        meta skuid {first_uid}-{last_uid} jump tenants
+    }}
+    chain tenants {{
+{lines}
+    }}
+    chain refused {{
+        meta l4proto tcp reject with tcp reset
+        reject with icmpx admin-prohibited
+    }}
+}}
+"""
+
+
+def _to(network: str) -> str:
+    return f"{'ip6' if ':' in network else 'ip'} daddr {network}"
+
+
+def install(rules: str) -> None:
+    """Put the rules in force. Raises OSError with nft's own words when that is refused."""
+    _nft(["-f", "-"], rules)
+
+
+def remove(table: str) -> None:
+    """Take the table away. Raises OSError when that fails."""
+    _nft(["delete", "table", "inet", table])
+
+
+def reason(table: str) -> str | None:
+    """None when such a table can be had here, else why not; makes one to try, and removes it."""
+    try:
+        install(render(table, 1, 1, (), (), smtp=True))
+        remove(table)
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def name_servers(text: str) -> list[str]:
+    """The addresses of the name servers that the text of /etc/resolv.conf names."""
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] == "nameserver":
+            try:
+                found.append(str(ipaddress.ip_address(words[1].partition("%")[0])))
+            except ValueError:
+                continue
+    return found
+
+
+def _nft(arguments: list[str], text: str = "") -> None:
+    program = shutil.which("nft", path=_PATH)
+    if program is None:
+        raise OSError("nft is not installed")
+    done = subprocess.run([program, *arguments], input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"nft ended with status {done.returncode}"]
+        raise OSError(said[0][:300])

@@ -1,0 +1,75 @@
+"""Landlock: what a process and its children may do to files, whatever the file system's own rights say.
+
+https://docs.kernel.org/userspace-api/landlock.html. The numbers are those of the kernel's <linux/landlock.h>.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from typing import Iterable, Optional
+
+from innkeeper.kernel import libc
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_VERSION = 1
+_PATH_BENEATH = 1
+WRITE_FILE = 1 << 1
+REMOVE_DIR, REMOVE_FILE = 1 << 4, 1 << 5
+MAKE_CHAR, MAKE_DIR, MAKE_REG, MAKE_SOCK = 1 << 6, 1 << 7, 1 << 8, 1 << 9
+MAKE_FIFO, MAKE_BLOCK, MAKE_SYM = 1 << 10, 1 << 11, 1 << 12
+REFER = 1 << 13  # since 2
+TRUNCATE = 1 << 14  # since 3
+_CHANGES = (
+    REMOVE_DIR | REMOVE_FILE | MAKE_CHAR | MAKE_DIR | MAKE_REG | MAKE_SOCK | MAKE_FIFO | MAKE_BLOCK | MAKE_SYM
+)
+_SCOPE_ABSTRACT_SOCKETS = 1  # since 6
+SCOPES_SINCE = 6
+_USEFUL_SINCE = 2  # before, no file could be moved from one directory to another
+
+
+def version() -> int:
+    """The version of the kernel's interface; 0 where there is none, or none that is of use."""
+    try:
+        found = libc.call("syscall", _CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
+    except OSError:
+        return 0
+    return found if found >= _USEFUL_SINCE else 0
+
+
+def confine(writable: Iterable[str], touchable: Iterable[str]) -> Optional[int]:
+    """Hold this process for good to changing files below `writable`, and writing into those below `touchable`.
+
+    Abstract Unix sockets of processes outside can't be connected to where the kernel knows how. Returns the
+    version in force, None for none. Takes no_new_privs; paths that are not there are passed over.
+    """
+    known = version()
+    if not known:
+        return None
+    write = WRITE_FILE | (TRUNCATE if known >= 3 else 0)
+    handled = _CHANGES | REFER | write
+    scopes = _SCOPE_ABSTRACT_SOCKETS if known >= SCOPES_SINCE else 0
+    attributes = struct.pack("QQQ", handled, 0, scopes)[: 24 if known >= SCOPES_SINCE else 8]
+    ruleset = libc.call("syscall", _CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
+    try:
+        for path in writable:
+            _allow(ruleset, path, handled)
+        for path in touchable:
+            _allow(ruleset, path, write)
+        libc.call("syscall", _RESTRICT_SELF, ruleset, 0)
+    finally:
+        os.close(ruleset)
+    return known
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
+    try:
+        directory = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        rule = struct.pack("=Qi", rights, directory)
+        libc.call("syscall", _ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)
+    finally:
+        os.close(directory)

@@ -1,0 +1,157 @@
+"""The control groups of the node: one for each tenant that is awake, and in it one for each of its sites.
+
+    innkeeper-IDENTITY/@TENANT/@DOMAIN      a site's processes
+    innkeeper-IDENTITY/@TENANT/@.helpers    commands run for the tenant
+
+The @ keeps them apart from the kernel's own files, such as cpu.max, which is a domain's name as well.
+
+Groups of sites that have fallen asleep are kept for the next wake, up to a number: a group that is removed and
+made again leaves the kernel with the remains of the old one for as long as files that it read are cached.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from innkeeper.kernel import cgroups
+from innkeeper.kernel.cgroups import Group, Limits, Usage
+from innkeeper.spec.node import Layout
+from innkeeper.spec.shares import SiteLimits, TenantLimits
+from innkeeper.spec.tenant import TenantSpec
+from innkeeper.spec.values import bytes_of
+
+HELPERS = ".helpers"
+KEPT = 500  # groups of sleeping sites
+_SOFT = 0.9  # of the memory: from there on the kernel takes back what it can
+_TARPIT = 1  # the CPU weight of a tenant that has used up its day's budget
+
+
+class Confines:
+    """Knows which groups there are, and in which of them processes are. Without control groups it does nothing."""
+
+    def __init__(self, top: Group | None) -> None:
+        self._top = top
+        self._awake: dict[str, dict[str, int]] = {}  # tenant → name → sandboxes in it
+        self._asleep: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._tarpit: set[str] = set()
+        self._limits: dict[str, TenantLimits] = {}
+
+    @property
+    def controllers(self) -> list[str]:
+        return self._top.controllers if self._top else []
+
+    def take_over(self) -> None:
+        """Know the groups that an earlier supervisor made; `adopt` tells of those in use."""
+        if self._top is not None:
+            for tenant in self._top.children():
+                for name in self._top.child(tenant).children():
+                    self._asleep[tenant[1:], name[1:]] = None
+
+    def adopt(self, tenant: str, name: str) -> None:
+        """A sandbox that an earlier supervisor started is in the group."""
+        self._asleep.pop((tenant, name), None)
+        names = self._awake.setdefault(tenant, {})
+        names[name] = names.get(name, 0) + 1
+
+    def enter(self, tenant: TenantSpec, name: str, limits: SiteLimits) -> list[int]:
+        """The doors for one more sandbox, open; the group has these limits from now on. Raises OSError."""
+        if self._top is None:
+            return []
+        if tenant.name not in self._awake or self._limits.get(tenant.name) != tenant.limits:
+            self.limit(tenant)
+        group = self._group(tenant.name, name)
+        group.create(_of_site(limits))
+        self.adopt(tenant.name, name)
+        return group.doors()
+
+    def leave(self, tenant: str, name: str) -> None:
+        """A sandbox has ended."""
+        names = self._awake.get(tenant, {})
+        if name not in names:
+            return
+        names[name] -= 1
+        if names[name] > 0:
+            return
+        del names[name]
+        if not names:
+            del self._awake[tenant]
+        self._asleep[tenant, name] = None
+        while len(self._asleep) > KEPT:
+            (tenant, name), _ = self._asleep.popitem(last=False)
+            self._remove(tenant, name)
+
+    def limit(self, tenant: TenantSpec) -> None:
+        """Have the tenant's limits hold as they are now. Raises OSError."""
+        if self._top is None:
+            return
+        group = self._tenant(tenant.name)
+        group.create(_of_tenant(tenant.limits, tarpit=tenant.name in self._tarpit))
+        group.delegate()
+        self._limits[tenant.name] = tenant.limits
+
+    def set_tarpit(self, tenant: TenantSpec, wanted: bool) -> None:
+        """Give the tenant the least share of the CPUs, or its own again."""
+        if wanted != (tenant.name in self._tarpit):
+            (self._tarpit.add if wanted else self._tarpit.discard)(tenant.name)
+            if self._top is not None and self._tenant(tenant.name).exists():
+                self.limit(tenant)
+
+    def awake(self) -> dict[str, list[str]]:
+        """The names of the groups with processes in them, by tenant."""
+        return {tenant: list(names) for tenant, names in self._awake.items()}
+
+    def usage(self, tenant: str, name: str = "") -> Usage:
+        """What a tenant, or one of its sites, uses."""
+        if self._top is None:
+            return Usage()
+        return (self._group(tenant, name) if name else self._tenant(tenant)).usage()
+
+    def processes(self, tenant: str, name: str) -> list[int]:
+        return self._group(tenant, name).processes() if self._top else []
+
+    def _tenant(self, tenant: str) -> Group:
+        assert self._top is not None
+        return self._top.child(f"@{tenant}")
+
+    def _group(self, tenant: str, name: str) -> Group:
+        return self._tenant(tenant).child(f"@{name}")
+
+    def _remove(self, tenant: str, name: str) -> None:
+        self._group(tenant, name).remove()
+        if tenant not in self._awake and not any(kept[0] == tenant for kept in self._asleep):
+            self._tenant(tenant).remove()
+            self._limits.pop(tenant, None)
+
+
+def group_name(layout: Layout) -> str:
+    """What the node's own group is called."""
+    return f"innkeeper-{layout.identity}"
+
+
+def open_node(layout: Layout) -> Confines:
+    """The confines of a node, its own group made. Raises OSError where there can be no groups."""
+    top = cgroups.find(group_name(layout))
+    cgroups.prepare(top, Limits())
+    return Confines(top)
+
+
+def _of_tenant(limits: TenantLimits, *, tarpit: bool) -> Limits:
+    weight = _TARPIT if tarpit else limits.cpu_weight
+    return _of(limits, weight)
+
+
+def _of_site(limits: SiteLimits) -> Limits:
+    return _of(limits, limits.cpu_weight)
+
+
+def _of(limits: TenantLimits | SiteLimits, cpu_weight: int) -> Limits:
+    memory = bytes_of(limits.memory)
+    return Limits(
+        memory=memory,
+        memory_soft=int(memory * _SOFT),
+        swap=bytes_of(limits.swap),
+        tasks=limits.tasks,
+        cpu=limits.cpu,
+        cpu_weight=cpu_weight,
+        io_weight=limits.io_weight,
+    )

@@ -1,0 +1,62 @@
+"""What is done now and then in the logs' directories: large and old logs are set aside, compressed, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from innkeeper.edge import logs, rotation
+from innkeeper.spec.site import SiteSpec
+from innkeeper.spec.values import bytes_of
+from innkeeper.supervisor.services import Services
+
+INTERVAL = 30.0  # seconds between looks at the sites that are awake
+_ALL_EVERY = 3600.0  # seconds between looks at all sites
+_STEP = 50  # sites looked at before other work gets its turn
+
+
+class Housekeeping:
+    """Keeps the logs in bounds. What takes time (compressing) is done in a thread, which lets go of the GIL."""
+
+    def __init__(self, services: Services, published: dict[str, SiteSpec]) -> None:
+        self._services = services
+        self._published = published
+        self._unsettled: set[str] = set()
+        self._all_due = time.monotonic() + 300.0
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            if time.monotonic() >= self._all_due:
+                self._all_due = time.monotonic() + _ALL_EVERY
+                await self._look_at(list(self._published))
+            else:
+                awake = self._services.confines.awake().values()
+                await self._look_at({*self._unsettled, *(name for names in awake for name in names)})
+
+    async def _look_at(self, domains: Iterable[str]) -> None:
+        for number, domain in enumerate(domains):
+            spec = self._published.get(domain)
+            self._unsettled.discard(domain)
+            if spec is not None:
+                await self._tidy(spec)
+            if number % _STEP == _STEP - 1:
+                await asyncio.sleep(0.01)
+
+    async def _tidy(self, spec: SiteSpec) -> None:
+        services = self._services
+        directory, tenant = services.layout.log_dir(spec.domain), services.tenants.get(spec.tenant)
+        try:
+            if tenant is not None and rotation.is_due(directory, "access", bytes_of(spec.limits.log)):
+                rotation.set_aside(directory, "access")
+                logs.prepare(
+                    services.layout, spec.domain, gid=tenant.uid, nginx_user=services.settings.nginx_user
+                )
+            if not rotation.has_aside(directory):
+                return
+            if not await asyncio.to_thread(rotation.tidy, directory, spec.limits.log_days):
+                self._unsettled.add(spec.domain)
+        except OSError as error:
+            services.log(f"{spec.domain}: its logs could not be set aside: {error}")
