@@ -37,6 +37,7 @@ def render(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, o
         node_logs=_quoted(layout.node_logs),
         cache=_quoted(layout.lib / "edge"),
         max_body=settings.max_body,
+        site_connections=settings.connections,
         max_domain=limits.MAX_DOMAIN,
         listen="\n".join(
             f"        listen {_spell(address)} default_server backlog=4096;" for address in http

@@ -38,7 +38,7 @@ class Usage(NamedTuple):
     memory: int = 0
     tasks: int = 0
     out_of_memory: int = 0  # processes killed
-    memory_refused: int = 0  # times that the limit was met
+    memory_peak: int = 0
     tasks_refused: int = 0
 
 
@@ -246,7 +246,7 @@ def _usage_v2(places: Dict[str, str]) -> Usage:
         memory=_number(place, "memory.current"),
         tasks=_number(place, "pids.current"),
         out_of_memory=events.get("oom_kill", 0),
-        memory_refused=events.get("max", 0),
+        memory_peak=_number(place, "memory.peak"),
         tasks_refused=_table(place, "pids.events").get("max", 0),
     )
 
@@ -259,7 +259,7 @@ def _usage_v1(places: Dict[str, str]) -> Usage:
         memory=_number(memory, "memory.usage_in_bytes"),
         tasks=_number(pids, "pids.current"),
         out_of_memory=_table(memory, "memory.oom_control").get("oom_kill", 0),
-        memory_refused=_number(memory, "memory.failcnt"),
+        memory_peak=_number(memory, "memory.max_usage_in_bytes"),
         tasks_refused=_table(pids, "pids.events").get("max", 0),
     )
 

@@ -35,6 +35,11 @@ class Budget:
         self._begin_day()
         return self._spent.get(tenant, 0.0)
 
+    def tenants(self) -> list[str]:
+        """Those that have used any today."""
+        self._begin_day()
+        return list(self._spent)
+
     def save(self) -> None:
         """Write it down, when there is anything new."""
         if self._changed:

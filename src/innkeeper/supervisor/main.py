@@ -23,6 +23,7 @@ from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.tenant import TenantSpec, parse_tenant
 from innkeeper.supervisor import adoption, confines, helpers, report, runtimes
+from innkeeper.supervisor.acceptance import Acceptance
 from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.budget import Budget
 from innkeeper.supervisor.confines import Confines
@@ -57,6 +58,7 @@ class Supervisor:
         self.isolation = isolation
         self._custody = Custody(channel)
         self._stopped = asyncio.Event()
+        self._acceptance = Acceptance()
         try:
             self._confines = confines.open_node(self.layout)
         except OSError as error:
@@ -197,6 +199,8 @@ class Supervisor:
     def _look(self) -> None:
         """Look at what is used, every few seconds."""
         self.services.meter.look()
+        awake = {worker.domain for worker in self.services.workers.values()}
+        self._acceptance.look(site for domain in awake if (site := self.node.sites.get(domain)))
         asyncio.get_running_loop().call_later(INTERVAL, self._look)
 
     def _on_keeper(self) -> None:

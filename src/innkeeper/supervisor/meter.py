@@ -12,6 +12,7 @@ from innkeeper.kernel.kernellog import KernelLog
 from innkeeper.spec.problem import Problem
 from innkeeper.spec.shares import SiteLimits
 from innkeeper.spec.tenant import TenantSpec
+from innkeeper.spec.values import bytes_of
 from innkeeper.supervisor import overuse
 from innkeeper.supervisor.budget import Budget
 from innkeeper.supervisor.confines import Confines
@@ -19,6 +20,7 @@ from innkeeper.supervisor.confines import Confines
 INTERVAL = 5.0  # seconds between looks
 _SAVE_EVERY = 60.0
 _THROTTLED = 0.5  # of the time, and it is told
+_NEARLY = 0.95  # of the limit, and it was the limit that was met
 _MOST_NAMED = 200  # processes looked at to say what most of them are
 
 Note = Callable[[str, Problem], None]  # a site's domain, and what it is to be told
@@ -76,7 +78,7 @@ class Meter:
         owner = f"site {name}" if limits else f"tenant {tenant}"
         if used.out_of_memory:
             whose, memory = f"tenant {tenant}", spec.limits.memory
-            if limits and used.memory_refused:
+            if limits and now[1].memory_peak >= _NEARLY * bytes_of(limits.memory):
                 whose, memory = owner, limits.memory
             self.note(tenant, name, overuse.out_of_memory(whose, memory, self._killed(spec, name)))
         if used.tasks_refused and limits:
@@ -106,6 +108,10 @@ class Meter:
     def spent(self, tenant: str) -> float:
         """CPU seconds that the tenant has used today."""
         return self._budget.spent(tenant)
+
+    def tenants_of_today(self) -> list[str]:
+        """Those that have used CPU time today."""
+        return self._budget.tenants()
 
     def save(self) -> None:
         self._saved = time.monotonic()

@@ -21,6 +21,7 @@ def status(node: Node, isolation: str) -> dict[str, Any]:
         "supervisor_pid": os.getpid(),
         "isolation": isolation,
         "sites": [site(node, name) for name in names],
+        "tenants": [tenant(node, name) for name in _told_of(node)],
         "runtimes": [
             {"name": name, "ready": zygote.ready, "left_out": zygote.left_out}
             for name, zygote in sorted(services.zygotes.items())
@@ -45,6 +46,28 @@ def site(node: Node, domain: str) -> dict[str, Any]:
         "cold_start_ms": life.cold_start_ms if life else None,
         "problems": [_problem(problem) for problem in problems],
     }
+
+
+def tenant(node: Node, name: str) -> dict[str, Any]:
+    """One tenant: {"name", "cpu_seconds" (today), "cpu_budget", "tarpit", "memory", "tasks", "problems": […]}."""
+    services = node.services
+    spec, usage = services.tenants.get(name), services.confines.usage(name)
+    spent, budget = services.meter.spent(name), spec.limits.cpu_seconds if spec else 0
+    return {
+        "name": name,
+        "cpu_seconds": round(spent, 1),
+        "cpu_budget": budget,
+        "tarpit": bool(budget) and spent > budget,
+        "memory": usage.memory,
+        "tasks": usage.tasks,
+        "problems": [_problem(problem) for problem in services.meter.problems.get(name, {}).values()],
+    }
+
+
+def _told_of(node: Node) -> list[str]:
+    """The tenants that are awake, have used CPU time today, or have a Problem."""
+    services = node.services
+    return sorted({*services.confines.awake(), *services.meter.tenants_of_today(), *services.meter.problems})
 
 
 def _kind(node: Node, domain: str) -> str | None:

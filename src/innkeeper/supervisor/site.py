@@ -107,10 +107,15 @@ class Site:
         elif self.state in (State.SERVING, State.FAILED):
             self.rang = 0.0
             self._forgive()
-            for code in ("crashed", "request-too-slow", "socket-shut", *overuse.CODES):
+            for code in (*troubles.PASSING, *overuse.CODES):
                 self.problems.pop(code, None)
             self._move(Event.RELOAD)
             self._begin()
+
+    def replace_stuck(self, seconds: float) -> None:
+        """Connections have waited for so long although there is a worker: have another take its place."""
+        self.reload()
+        self.note(troubles.not_accepting(seconds))
 
     def disable(self) -> None:
         """Let nothing wake it, and let its worker finish."""
@@ -223,6 +228,7 @@ class Site:
             self.note(troubles.too_slow(self.spec))
             worker.ask("proceed")
         elif event == "crashed":
+            worker.told = True
             self._note_end(message)
         elif event in ("files", "flooded", "full"):
             self._on_overuse(worker, event, message)
@@ -287,7 +293,7 @@ class Site:
 
     def _on_serving_gone(self, worker: Worker) -> None:
         if self.state is State.SERVING:
-            if "crashed" not in self.problems and "request-too-slow" not in self.problems:
+            if not worker.told:
                 self._note_end({"detail": "its first process was ended from outside"})
             early = time.monotonic() - worker.loaded < troubles.CRASH_WINDOW
             self._crashes = self._crashes + 1 if early else 0

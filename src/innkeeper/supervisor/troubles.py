@@ -12,6 +12,7 @@ _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 60.0
 _MAX_TEXT = 20_000
 CRASH_WINDOW = 10.0  # seconds: a worker that ended sooner after it was ready has crashed at once
+PASSING = ("crashed", "request-too-slow", "socket-shut", "not-accepting")  # forgotten at a reload
 CRASHES = 3  # in a row, and the site is failed
 
 
@@ -116,6 +117,15 @@ def socket_shut() -> Problem:
         "socket-shut",
         "the app shut down the socket that the site listens on; another was bound, and its processes were ended",
         "Close only sockets that your app has opened itself.",
+    )
+
+
+def not_accepting(seconds: float) -> Problem:
+    return Problem(
+        "not-accepting",
+        f"visitors waited for more than {seconds:g} seconds and the app took none of them in; "
+        "its processes were replaced",
+        "Raise `threads` or `processes` if the site has many visitors; else look for what keeps all threads busy.",
     )
 
 

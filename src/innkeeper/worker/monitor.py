@@ -83,6 +83,7 @@ class Monitor:
         """The one order there is: drain. A closed link means that nobody is left to serve for."""
         with contextlib.suppress(OSError):
             self._link.recv(sockets.MAX_MESSAGE)
+        processes.limit_files(self._open_files + RESERVE)
         self._in_flight.close_gate()
         self._say("gated")
         quiet = 0

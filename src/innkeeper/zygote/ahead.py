@@ -75,6 +75,7 @@ def _wait_to_serve(link: socket.socket, places: Places) -> NoReturn:
         if received is not None:
             message, descriptors = received
             order, given = Order.from_message(message), Descriptors.of([-1, *descriptors])
+            processes.set_name(order.domain)
             cgroups.enter(given.doors)
             for door in given.doors:
                 os.close(door)
