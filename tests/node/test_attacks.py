@@ -7,12 +7,14 @@ silence, is a failed attack.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from tests.node.harness import Node, await_true, descendants
+from tests.node.harness import Node, await_true, descendants, running
 
 ATTACKS = {
     # Reading what is another's.
@@ -84,20 +86,69 @@ ATTACKS = {
     "raw sockets": "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1); print('BROKE')",
     "packet sockets": "socket.socket(socket.AF_PACKET, socket.SOCK_RAW); print('BROKE')",
     "shared memory of others": "print('BROKE' if [l for l in open('/proc/sysvipc/shm')][1:] or os.listdir('/dev/shm') else '')",
+    # The network, and what goes for one.
+    "a service on the loopback": "reach('127.0.0.1', PORT)",
+    "a service on the IPv6 loopback": "reach('::1', PORT)",
+    "the loopback written as IPv6": "reach('::ffff:127.0.0.1', PORT)",
+    "the loopback by its other addresses": "reach('127.8.9.10', PORT)",
+    "the loopback by no address": "reach('0.0.0.0', PORT)",
+    "a service on the machine's own address": "reach(ADDRESS, PORT)",
+    "another tenant's listener": "reach('127.0.0.1', ALICEPORT)",
+    "a datagram to the loopback": "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b'x', ('127.0.0.1', PORT)); print('BROKE')",
+    "a datagram to everybody": "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(1, 6, 1); s.sendto(b'x', ('255.255.255.255', 9)); print('BROKE')",
+    "the metadata service": "refused_at_once('169.254.169.254', 80)",
+    "the metadata service of Azure": "refused_at_once('168.63.129.16', 80)",
+    "the metadata service of Alibaba": "refused_at_once('100.100.100.200', 80)",
+    "the metadata service by IPv6": "refused_at_once('fd00:ec2::254', 80)",
+    "a private network": "refused_at_once('10.1.2.3', 80); refused_at_once('192.168.1.1', 80); refused_at_once('172.16.0.1', 80)",
+    "mail by itself": "refused_at_once('198.51.100.7', 25)",
+    "an abstract socket of the host": "s = socket.socket(socket.AF_UNIX); s.connect('\\0' + ABSTRACT); print('BROKE')",
+    "an abstract socket of another tenant": "s = socket.socket(socket.AF_UNIX); s.connect('\\0alice'); print('BROKE')",
+    "a uwsgi socket, to run a file": "uwsgi('/run/innkeeper/live/victim.test/sock', UWSGI_FILE='/home/mallory/evil.py')",
+    "a uwsgi socket, to change a setting": "uwsgi('/.node/../live/victim.test/sock', UWSGI_SETENV='PATH=/tmp')",
+    "a network namespace": "print('BROKE' if libc.unshare(0x40000000) == 0 else '')",
+    # Files and limits.
+    "write beside the places that are one's own": "open('/run/x', 'w'); print('BROKE')",
+    "a subvolume that nobody counts": "import fcntl; fcntl.ioctl(os.open('/home/mallory', os.O_RDONLY), 0x5000940e, bytearray(4096)); print('BROKE')",
+    "files that are another project's": "import fcntl; fcntl.ioctl(os.open('/home/mallory', os.O_RDONLY), 0x401c5820, bytearray(28)); print('BROKE')",
+    "be the last to be killed for memory": "os.write(os.open('/proc/self/oom_score_adj', os.O_WRONLY), b'-1000'); print('BROKE')",
+    "raise one's own limits": "import resource; resource.setrlimit(resource.RLIMIT_NPROC, (99999, 99999)); print('BROKE')",
+    "run before all others": "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50)); print('BROKE')",
+    "lock the machine's memory": "print('BROKE' if libc.mlockall(3) == 0 and len([bytearray(1 << 20) for _ in range(64)]) else '')",
     "inject into the operator's terminal": "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSTI, b'x'); print('BROKE')",
 }
 REFUSALS = (
     "PermissionError",
+    "ConnectionRefusedError",
     "OSError",
     "FileNotFoundError",
     "ProcessLookupError",
     "NotADirectoryError",
+    "ValueError: not allowed to raise",
+    "MemoryError",
     "IsADirectoryError",
 )
 TOOLS = """
 import ctypes, os, shutil, signal, socket, subprocess, sys, time
 from glob import glob as _glob
 HOSTPID, ALICE = {pid}, {alice}
+PORT, ALICEPORT, ADDRESS, ABSTRACT = {network}
+def reach(address, port):
+    s = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET)
+    s.settimeout(3)
+    s.connect((address, port))
+    print('BROKE')
+def refused_at_once(address, port):
+    began = time.monotonic()
+    try: reach(address, port)
+    except ConnectionRefusedError: pass
+    if time.monotonic() - began > 1: print('BROKE')
+def uwsgi(path, **variables):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(path)
+    body = b''.join(len(p).to_bytes(2, 'little') + p.encode() for pair in variables.items() for p in pair)
+    s.sendall(b'\\0' + len(body).to_bytes(2, 'little') + b'\\0' + body)
+    print('BROKE')
 libc = ctypes.CDLL(None, use_errno=True)
 def glob(pattern, **options): return _glob(pattern, **options)
 def walk(top):
@@ -120,10 +171,44 @@ def kill(number):
 """
 
 
+LISTENING = """
+import socket
+abstract = socket.socket(socket.AF_UNIX); abstract.bind("\\0alice"); abstract.listen()
+own = socket.socket(); own.bind(("0.0.0.0", 0)); own.listen()
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [str(own.getsockname()[1]).encode() if environ["PATH_INFO"] == "/port" else b"alive"]
+"""
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[tuple[int, str, str]]:
+    """A service of the host's: its port on all addresses, an address of the machine, an abstract name."""
+    with (
+        socket.socket() as service,
+        socket.socket(socket.AF_INET6) as service6,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
+        service.bind(("0.0.0.0", 0))
+        port = service.getsockname()[1]
+        service6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        service6.bind(("::", port))
+        name = f"innkeeper-test-{port}"
+        abstract.bind("\0" + name)
+        for listener in (service, service6, abstract):
+            listener.listen()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward:
+            outward.connect(("198.51.100.1", 9))  # sends nothing; tells which address would be used
+            address = outward.getsockname()[0]
+        for target in (("127.0.0.1", port), (address, port)):
+            socket.create_connection(target, 3).close()  # the host itself reaches it
+        yield port, address, name
+
+
 @pytest.fixture(scope="module")
 def victim(node: Node) -> Node:
     """victim.test is alice's and awake; mallory has nothing."""
-    node.app("victim.test", answer="alive", more='[env]\nVICTIM = "secret"')
+    node.app("victim.test", LISTENING, more='[env]\nVICTIM = "secret"')
     node.put("alice", "/home/alice/secret", "alice's secret").chmod(0o644)
     node.tenant("mallory")
     assert node.get("victim.test").text == "alive"
@@ -131,9 +216,11 @@ def victim(node: Node) -> Node:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_attack(victim: Node, name: str) -> None:
+def test_attack(victim: Node, network: tuple[int, str, str], name: str) -> None:
     pid = victim.show("victim.test")["pid"]
-    code = TOOLS.format(pid=pid, alice=victim.uid("alice"), code=ATTACKS[name])
+    port, address, abstract = network
+    targets = repr((port, int(victim.get("victim.test", "/port").text), address, abstract))
+    code = TOOLS.format(pid=pid, alice=victim.uid("alice"), network=targets, code=ATTACKS[name])
     done = victim.cli("tenant", "run", "mallory", "--", "python3", "-c", code, check=False, timeout=30)
     assert "BROKE" not in done.stdout, done.stdout
     if done.stderr:  # an attack fails by a refusal, never by a mistake in the attack
@@ -198,6 +285,29 @@ def test_hard_links_to_others_files(victim: Node) -> None:
     )
     assert done.returncode != 0
     assert not os.path.exists(victim.layout.tenant_home("mallory") / "hosts")
+
+
+def test_what_tenants_may_reach(network: tuple[int, str, str]) -> None:
+    """The node's own sites, and what the operator has opened: one port of one address, and nothing beside it."""
+    port = network[0]
+    settings = f'first_uid = 70000\nlast_uid = 70999\nreach = ["127.0.0.1:{port}"]\n'
+    reach = (
+        "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3); print('reached')"
+    )
+    with running(settings=settings) as open_node:
+        open_node.app("open.test", tenant="alice")
+
+        def tried(address: str, number: int) -> str:
+            command = ("tenant", "run", "alice", "--", "python3", "-c", reach, address, str(number))
+            return open_node.cli(*command, check=False).stdout.strip()
+
+        assert tried("127.0.0.1", port) == "reached"
+        assert tried("127.0.0.1", open_node.port) == "reached"
+        assert tried("127.0.0.2", port) == tried("::1", port) == ""
+        rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+        assert open_node.layout.identity in rules
+    rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    assert open_node.layout.identity not in rules
 
 
 SABOTAGE = {

@@ -67,7 +67,8 @@ def up(
         supervisor.log,
         lambda: print("innkeeper: ready", flush=True),
     )
-    closed_network = _close_network(layout, settings)
+    processes.prefer_to_keep()
+    closed_network = _close_network(layout, settings, addresses)
     status = keeper.run()
     if closed_network:
         with contextlib.suppress(OSError):
@@ -153,9 +154,13 @@ def _check_host(layout: Layout, settings: NodeSettings) -> str:
     return "reduced" if missing else "full"
 
 
-def _close_network(layout: Layout, settings: NodeSettings) -> bool:
-    """Put the tenants' network rules in force; False where that can't be done, which was said already."""
-    openings = (firewall.Opening(*values.split_opening(text)) for text in settings.reach)
+def _close_network(layout: Layout, settings: NodeSettings, served: list[tuple[str, int]]) -> bool:
+    """Put the tenants' network rules in force; False where that can't be done, which was said already.
+
+    The node's own sites may be reached by all: a site may well ask another one that happens to be here.
+    """
+    openings = [firewall.Opening(host, port) for host, port in served]
+    openings += [firewall.Opening(*values.split_opening(text)) for text in settings.reach]
     servers = firewall.name_servers(_RESOLVER.read_text()) if _RESOLVER.exists() else []
     rules = firewall.render(
         _table(layout), settings.first_uid, settings.last_uid, openings, servers, smtp=settings.smtp

@@ -17,12 +17,16 @@ _CLOSED_4 = (
     *("172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/3"),
 )
 _CLOSED_6 = ("::/8", "64:ff9b::/96", "64:ff9b:1::/48", "fc00::/7", "fe80::/9", "ff00::/8")
+_ALL = {"0.0.0.0": "ipv4", "::": "ipv6"}
 _SMTP = 25
 _DNS = 53
 
 
 class Opening(NamedTuple):
-    """An address or network that may be reached after all; at one TCP port or (0) at any port."""
+    """An address or network that may be reached after all; at one TCP port or (0) at any port.
+
+    0.0.0.0 and :: stand for every address of this machine.
+    """
 
     network: str
     port: int = 0
@@ -69,6 +73,8 @@ table inet {table} {{
 
 
 def _to(network: str) -> str:
+    if network in _ALL:
+        return f"meta nfproto {_ALL[network]} fib daddr type local"
     return f"{'ip6' if ':' in network else 'ip'} daddr {network}"
 
 

@@ -48,21 +48,32 @@ def compile_filter(rules: Iterable[Rule], otherwise: int, refused: Iterable[Tupl
     `refused` has calls with an error number of their own. Calls that this machine's architecture does not know
     are left out. Raises OSError when libseccomp is missing or refuses.
     """
+    rows = [(_ALLOW, rule) for rule in rules]
+    rows += [(_ERRNO | number, Rule(call)) for call, number in refused if number != otherwise]
+    return _compile(_ERRNO | otherwise, rows)
+
+
+def compile_refusals(rules: Iterable[Rule], number: int) -> bytes:
+    """A filter beside another one: what the rules say gives the error `number`, all else is left to the other.
+
+    Of several filters the strictest answer holds. Raises OSError as `compile_filter` does.
+    """
+    return _compile(_ALLOW, [(_ERRNO | number, rule) for rule in rules])
+
+
+def _compile(default: int, rows: Iterable[Tuple[int, Rule]]) -> bytes:
     library = ctypes.CDLL(LIBRARY, use_errno=True)
     library.seccomp_init.restype = ctypes.c_void_p
     library.seccomp_init.argtypes = [ctypes.c_uint32]
     for name in ("seccomp_attr_set", "seccomp_rule_add_array", "seccomp_export_bpf", "seccomp_release"):
         getattr(library, name).argtypes = None
-    context = ctypes.c_void_p(library.seccomp_init(_ERRNO | otherwise))
+    context = ctypes.c_void_p(library.seccomp_init(default))
     if not context:
         raise OSError("libseccomp made no filter")
     try:
         library.seccomp_attr_set(context, _OPTIMIZE, ctypes.c_uint32(_BINARY_TREE))  # older ones know it not
-        for rule in rules:
-            _add(library, context, _ALLOW, rule)
-        for call, number in refused:
-            if number != otherwise:
-                _add(library, context, _ERRNO | number, Rule(call))
+        for action, rule in rows:
+            _add(library, context, action, rule)
         return _export(library, context)
     finally:
         library.seccomp_release(context)

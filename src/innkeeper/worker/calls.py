@@ -8,9 +8,9 @@ A call that is not listed gives EPERM; one that programs try first and do withou
 from __future__ import annotations
 
 import errno
-from typing import List
+from typing import List, Tuple
 
-from innkeeper.kernel.seccomp import Rule, allowed, compile_filter
+from innkeeper.kernel.seccomp import Rule, allowed, compile_filter, compile_refusals
 
 _FILES = """
 access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2 fadvise64
@@ -50,6 +50,9 @@ accept accept4 bind connect getpeername getsockname getsockopt listen recvfrom r
 sendto setsockopt shutdown socketpair mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedsend mq_unlink
 msgctl msgget msgrcv msgsnd semctl semget semop semtimedop shmat shmctl shmdt shmget
 """
+# Requests of ioctl that put words into a terminal's input (TIOCSTI, TIOCLINUX), and those by which files would be
+# counted for nobody: another project (FS_IOC_FSSETXATTR), a subvolume or snapshot of one's own (btrfs).
+_REFUSED_REQUESTS = (0x5412, 0x541C, 0x401C5820, 0x5000940E, 0x50009418, 0x50009401, 0x50009417)
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, -CGROUP, -UTS, -IPC, -USER, -PID and -NET
 _WHOLE = 0xFFFFFFFF
 _TYPE = 0xF  # of a socket's type, the part that is not a flag
@@ -71,9 +74,10 @@ def _rules() -> List[Rule]:
     return rules
 
 
-def program() -> bytes:
-    """The compiled filter. Raises OSError when libseccomp is not there."""
+def programs() -> Tuple[bytes, ...]:
+    """The compiled filters. Raises OSError when libseccomp is not there."""
     refused = [
         (call, errno.ENOSYS) for call in ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register")
     ]
-    return compile_filter(_rules(), errno.EPERM, refused)
+    requests = [Rule("ioctl", ((1, _WHOLE, request),)) for request in _REFUSED_REQUESTS]
+    return compile_filter(_rules(), errno.EPERM, refused), compile_refusals(requests, errno.EPERM)

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 import resource
+from typing import Tuple
 
 from innkeeper.kernel import landlock, processes, seccomp
 from innkeeper.worker import calls
 from innkeeper.worker.order import Order
 from innkeeper.worker.places import Places
 
-_program = b""
+_programs: Tuple[bytes, ...] = ()
 
 
 def prepare() -> None:
-    """Compile the filter once, in the zygote. Raises OSError where there is no libseccomp."""
-    global _program
-    _program = calls.program()
+    """Compile the filters once, in the zygote. Raises OSError where there is no libseccomp."""
+    global _programs
+    _programs = calls.programs()
 
 
 def close() -> None:
     """Hold this process and its children to the filter for good. Nothing can be mounted from then on."""
     processes.no_new_privileges()
-    if _program:
-        seccomp.install(_program)
+    for program in _programs:
+        seccomp.install(program)
 
 
 def limit(order: Order) -> None:
@@ -43,19 +44,20 @@ def confine(order: Order, places: Places) -> None:
 def refused() -> str:
     """Why system calls can't be filtered on this machine; "" when they can."""
     try:
-        return _try(calls.program())
+        return _try(calls.programs())
     except OSError as error:
         return str(error)
 
 
-def _try(program: bytes) -> str:
-    """Install the filter in a child; the reason why that does not work, or ""."""
+def _try(programs: Tuple[bytes, ...]) -> str:
+    """Install the filters in a child; the reason why that does not work, or ""."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             processes.no_new_privileges()
-            seccomp.install(program)
+            for program in programs:
+                seccomp.install(program)
         except OSError as error:
             os.write(writer, str(error).encode()[:500])
         os._exit(0)

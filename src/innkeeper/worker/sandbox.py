@@ -36,6 +36,7 @@ def furnish(order: Order, places: Places) -> None:
 def settle(order: Order, places: Places) -> None:
     """Become the tenant, in an environment of the tenant's. On return there is no way back."""
     fence.limit(order)
+    processes.prefer_to_end()
     processes.drop_bounding_set()
     processes.become(order.uid, order.gid)
     processes.no_new_privileges()
