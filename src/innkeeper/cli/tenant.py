@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.table import Table
 
-from innkeeper.cli.app import Context, context, fail, names_in, print_json, say, stdout
-from innkeeper.kernel import files
+from innkeeper.cli import file, terminal
+from innkeeper.cli.app import Context, context, fail, names_in, print_json, refusals, say, stdout
+from innkeeper.control import client
+from innkeeper.kernel import files, quota
 from innkeeper.spec import names
+from innkeeper.spec.node import Layout, NodeSettings
 from innkeeper.spec.problem import SpecError
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.tenant import TenantSpec, parse_tenant, render_tenant
+from innkeeper.spec.values import bytes_of
 from innkeeper.supervisor.main import edge_gid, read_settings
 from innkeeper.supervisor.registry import Folder
 
 app = typer.Typer(no_args_is_help=True)
+app.add_typer(file.app, name="file", help="A tenant's files: list, read, write, move, delete.")
 _NAME = typer.Argument(metavar="NAME", autocompletion=names_in(lambda layout: layout.tenants))
 
 
@@ -59,13 +65,27 @@ def add(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")]
         fail("all user ids of this node are taken", "Widen `first_uid` … `last_uid` in innkeeper.toml.")
     layout, gid = here.layout, edge_gid(settings)
     files.ensure_directory(layout.tenants_data, mode=0o711)
+    kept = quota.find(layout.tenants_data)
+    if kept is not None and not layout.tenant_data(name).exists():
+        kept.make(layout.tenant_data(name))
     files.ensure_directory(layout.tenant_data(name), mode=0o711)
+    if kept is not None:
+        _bound(kept, layout, name, uid, settings)
     files.ensure_directory(layout.tenant_home(name), mode=0o710, uid=uid, gid=gid)
     files.ensure_directory(layout.tenant_www(name), mode=0o710, uid=uid, gid=gid)
     files.ensure_directory(layout.tenant_tmp(name), mode=0o700, uid=uid, gid=uid)
     files.ensure_directory(layout.tenants, mode=0o755)
     files.write_atomically(layout.tenant_file(name), render_tenant(TenantSpec(name=name, uid=uid)))
     say(f"Tenant {name} added: user id {uid}, home {layout.tenant_home(name)}")
+
+
+def _bound(kept: quota.Quota, layout: Layout, name: str, uid: int, settings: NodeSettings) -> None:
+    """Have the file system hold the tenant to its limits from the first file on."""
+    limits = settings.tenant_limits
+    try:
+        kept.bound(layout.tenant_data(name), uid, bytes_of(limits.disk), limits.files)
+    except OSError as error:
+        say(f"{kept.name} could not be set for {name}: {error}; what its files take is measured instead")
 
 
 @app.command("rm", epilog="Example: innkeeper tenant rm alice")
@@ -127,10 +147,34 @@ def run(
     ctx: typer.Context,
     name: Annotated[str, _NAME],
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…")],
+    timeout: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="End it after so long, with status 124; 0 = never."),
+    ] = 0,
 ) -> None:
-    """Run a command in a tenant's sandbox, as the tenant. The node must be up."""
-    answer = context(ctx).ask(
-        {"do": "run", "tenant": name, "arguments": command}, descriptors=[0, 1, 2], timeout=None
-    )
-    sys.stdout.flush()
+    """Run a command in a tenant's sandbox, as the tenant; its output comes as it is made. The node must be up."""
+    request = {"do": "run", "tenant": name, "arguments": command, "timeout": timeout}
+    answer = context(ctx).ask(request, descriptors=[0, 1, 2], timeout=None)
+    end_like(answer)
+
+
+@app.command("shell", epilog="Example: innkeeper tenant shell alice")
+def shell(ctx: typer.Context, name: Annotated[str, _NAME]) -> None:
+    """Open a shell in a tenant's sandbox, as the tenant, with a terminal of its own. The node must be up."""
+    here = context(ctx)
+    request: dict[str, Any] = {"do": "run", "tenant": name, "arguments": ["/bin/bash", "-l"]}
+    if not sys.stdin.isatty():
+        end_like(here.ask(request, descriptors=[0, 1, 2], timeout=None))
+    request["environment"] = {"TERM": os.environ.get("TERM", "dumb"), "PS1": r"\u:\w\$ "}
+    request["terminal"] = True
+    with refusals(here):
+        end_like(
+            terminal.relay(lambda ends: client.ask(here.layout.control_socket, request, ends, timeout=None))
+        )
+
+
+def end_like(answer: dict[str, Any]) -> NoReturn:
+    """End with the status that the helper ended with."""
+    if "reason" in answer:
+        fail(answer["reason"], status=int(answer["status"]))
     raise typer.Exit(int(answer["status"]))

@@ -6,13 +6,17 @@ import contextlib
 import os
 import resource
 import signal
+import struct
 from pathlib import Path
+from typing import Optional
 
 from innkeeper.kernel import libc
 
 _SET_PDEATHSIG = 1
 _CAPBSET_DROP = 24
-_SET_DUMPABLE = 4
+_SET_KEEPCAPS = 8
+_CAPABILITY_VERSION = 0x20080522
+READ_ALL = 2  # CAP_DAC_READ_SEARCH
 _SET_NAME = 15
 _SET_CHILD_SUBREAPER = 36
 _SET_NO_NEW_PRIVS = 38
@@ -51,11 +55,16 @@ def set_name(name: str) -> None:
     libc.call("prctl", _SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
-def become(uid: int, gid: int) -> None:
-    """Drop to a user and group for good, with no supplementary groups."""
+def become(uid: int, gid: int, *, keep: Optional[int] = None) -> None:
+    """Drop to a user and group for good, with no supplementary groups and no capability but `keep`."""
     os.setgroups([])
     os.setresgid(gid, gid, gid)
+    if keep is not None:
+        _prctl(_SET_KEEPCAPS, 1)
     os.setresuid(uid, uid, uid)
+    if keep is not None:
+        header = struct.pack("II", _CAPABILITY_VERSION, 0)
+        libc.call("capset", header, struct.pack("6I", 1 << keep, 1 << keep, 0, 0, 0, 0))
 
 
 def limit_files(soft: int, hard: int | None = None) -> None:

@@ -29,6 +29,7 @@ from innkeeper.supervisor.budget import Budget
 from innkeeper.supervisor.confines import Confines
 from innkeeper.supervisor.control import Control, Reply
 from innkeeper.supervisor.custody import Custody
+from innkeeper.supervisor.disk import Disk
 from innkeeper.supervisor.housekeeping import Housekeeping
 from innkeeper.supervisor.meter import INTERVAL, Meter
 from innkeeper.supervisor.node import Node
@@ -88,6 +89,9 @@ class Supervisor:
         self._watch_files()
         self.node.refresh()  # what changed between the first look and the watch
         loop.add_reader(self._custody.channel.fileno(), self._on_keeper)
+        self._disk = Disk(self.services, self._halt)
+        self.services.disk_problem = self._disk.problem
+        self.services.disk_used = lambda name: used.space if (used := self._disk.used(name)) else None
         self._look()
         housekeeping = loop.create_task(Housekeeping(self.services, self.node.published).run())
         await self._warm()
@@ -199,9 +203,16 @@ class Supervisor:
     def _look(self) -> None:
         """Look at what is used, every few seconds."""
         self.services.meter.look()
+        self._disk.look()
         awake = {worker.domain for worker in self.services.workers.values()}
         self._acceptance.look(site for domain in awake if (site := self.node.sites.get(domain)))
         asyncio.get_running_loop().call_later(INTERVAL, self._look)
+
+    def _halt(self, tenant: str, commands: bool) -> None:
+        """End a tenant's sites, and commands too, which would go on filling the disk."""
+        for worker in list(self.services.workers.values()):
+            if worker.tenant == tenant and (worker.domain or commands):
+                worker.kill()
 
     def _on_keeper(self) -> None:
         """The keeper says nothing unasked: readable means that it is gone, and so must we be."""

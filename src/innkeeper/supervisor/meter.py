@@ -161,6 +161,10 @@ class Meter:
             else "a process that has ended"
         )
 
+    def busiest(self, tenant: str) -> str:
+        """Which of the tenant's processes are the most."""
+        return self._busiest(tenant, self._confines.awake().get(tenant, []))
+
     def _busiest(self, tenant: str, names: list[str]) -> str:
         if not names:
             return "a process that has ended"

@@ -49,7 +49,7 @@ def site(node: Node, domain: str) -> dict[str, Any]:
 
 
 def tenant(node: Node, name: str) -> dict[str, Any]:
-    """One tenant: {"name", "cpu_seconds" (today), "cpu_budget", "tarpit", "memory", "tasks", "problems": […]}."""
+    """One tenant: {"name", "cpu_seconds" (today), "cpu_budget", "tarpit", "memory", "tasks", "disk", "problems"}."""
     services = node.services
     spec, usage = services.tenants.get(name), services.confines.usage(name)
     spent, budget = services.meter.spent(name), spec.limits.cpu_seconds if spec else 0
@@ -60,6 +60,7 @@ def tenant(node: Node, name: str) -> dict[str, Any]:
         "tarpit": bool(budget) and spent > budget,
         "memory": usage.memory,
         "tasks": usage.tasks,
+        "disk": services.disk_used(name),
         "problems": [_problem(problem) for problem in services.meter.problems.get(name, {}).values()],
     }
 

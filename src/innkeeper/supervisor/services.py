@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from innkeeper.edge.routes import Routes
 from innkeeper.spec.node import Layout, NodeSettings
+from innkeeper.spec.problem import Problem
 from innkeeper.spec.shares import SiteLimits
 from innkeeper.spec.tenant import TenantSpec
 from innkeeper.supervisor.admission import Admission
@@ -34,6 +35,10 @@ class Services:
     tenants: dict[str, TenantSpec] = field(default_factory=dict)
     zygotes: dict[str, Zygote] = field(default_factory=dict)
     default_runtime: str = ""
+    disk_problem: Callable[[TenantSpec], Problem | None] = lambda _: (
+        None
+    )  # why a tenant may not start anything
+    disk_used: Callable[[str], int | None] = lambda _: None  # bytes that a tenant's files take, where known
     confines: Confines = field(default_factory=lambda: Confines(None))
     workers: dict[int, Worker] = field(default_factory=dict)  # by identity
     last_identity: int = 0

@@ -244,7 +244,14 @@ class Site:
             self._services.custody.note(
                 f"site:{self.spec.domain}", {"wakes": self.wakes, "cold_start_ms": self.cold_start_ms}
             )
-        for code in ("load-failed", "load-too-slow", "start-failed", "sandbox-failed", "crash-loop"):
+        for code in (
+            "load-failed",
+            "load-too-slow",
+            "start-failed",
+            "sandbox-failed",
+            "crash-loop",
+            "disk-full",
+        ):
             self.problems.pop(code, None)
         self._forgive()
         self._succeed(worker)

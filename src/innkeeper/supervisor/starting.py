@@ -39,6 +39,8 @@ def start(spec: SiteSpec, listener: socket.socket, services: Services, hear: Hea
     tenant = tenant_of(spec, services)
     zygote = zygote_of(spec, services)
     identity = services.new_identity()
+    if problem := services.disk_problem(tenant):
+        raise SpecError(problem)
     files = list(logs.open_for_worker(services.layout, spec.domain, gid=tenant.uid))
     ours, theirs = sockets.pair()
     worker = Worker(identity, spec.domain, ours, hear)

@@ -38,7 +38,7 @@ class Descriptors(NamedTuple):
 
 @dataclass(frozen=True)
 class Order:
-    """One worker (or helper, when `arguments` is given) to fork. Paths are as the tenant sees them."""
+    """One worker (or helper, when `arguments` or `task` is given) to fork. Paths are as the tenant sees them."""
 
     identity: int
     domain: str
@@ -50,7 +50,9 @@ class Order:
     directory: Optional[str] = None
     virtualenv: Optional[str] = None
     environment: Dict[str, str] = field(default_factory=dict)
-    arguments: Tuple[str, ...] = ()
+    arguments: Tuple[str, ...] = ()  # a helper's command
+    task: Dict[str, Any] = field(default_factory=dict)  # or what it does without one (see `tasks`)
+    terminal: bool = False  # its standard input is a terminal that is to be its own
     processes: int = 1
     threads: int = 1
     timeout: float = 300.0  # seconds a request may take
@@ -61,6 +63,10 @@ class Order:
     body: int = 0  # bytes that a request's body may have; 0 = as nginx allows
     log: int = 10 << 20  # bytes at which a log file is full
     shm: int = 64 << 20  # bytes of /dev/shm
+
+    @property
+    def is_helper(self) -> bool:
+        return bool(self.arguments or self.task)
 
     def to_message(self) -> Dict[str, Any]:
         return asdict(self)

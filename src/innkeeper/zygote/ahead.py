@@ -35,7 +35,7 @@ def become_first(
         cgroups.enter(given.doors)
         sandbox.furnish(order, places)
         sandbox.settle(order, places)
-        if order.arguments:
+        if order.is_helper:
             fence.close()
             helper.run(order, places, given)
         status = First(order, places, given, wsgi.serve, children).run()

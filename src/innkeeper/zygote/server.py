@@ -66,7 +66,7 @@ class Zygote:
         message, descriptors = received
         try:
             order, given = Order.from_message(message), Descriptors.of(descriptors)
-            if order.arguments or not self._use_spare(order, given):
+            if order.is_helper or not self._use_spare(order, given):
                 self._fork(order, given)
         except OSError as error:
             sockets.send(self._channel, {"refused": message["identity"], "reason": str(error)})

@@ -1,0 +1,165 @@
+"""What tenants' files take: bounded by the file system where it keeps quotas, else measured and held to here.
+
+Measuring is done by a helper as the tenant, in its sandbox: at a tenant's wake when the last measure is old,
+again and again while it is awake, and at once when the disk's free space shrinks quickly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from innkeeper.kernel import quota
+from innkeeper.kernel.quota import Used
+from innkeeper.spec.problem import Problem
+from innkeeper.spec.tenant import TenantSpec
+from innkeeper.spec.values import bytes_of
+from innkeeper.supervisor import helpers, overuse
+from innkeeper.supervisor.services import Services
+
+_FRESH = 300.0  # seconds that a measure is believed of a tenant that stays below half of its limit
+_QUICK = 10.0  # the least seconds between two measures of a tenant
+_REST = 50  # times as long as a measure took passes before the next one
+_SHRUNK = Used(
+    64 << 20, 20_000
+)  # free space and inodes lost between two looks, and all that is awake is measured
+_LONGEST = 120.0  # seconds that a measure may take
+_NEARLY = 0.9  # of the limit, and it is told
+
+Halt = Callable[[str, bool], None]  # a tenant whose sites are to end; its commands, too?
+
+
+class Disk:
+    """The disk limits of all tenants; `problem` tells why a tenant may not start anything."""
+
+    def __init__(self, services: Services, halt: Halt) -> None:
+        self._services = services
+        self._halt = halt
+        self._quota = quota.find(services.layout.tenants_data)
+        self._bounded: dict[str, tuple[int, int]] = {}  # tenants under a quota: space and files
+        self._used: dict[str, Used] = {}
+        self._due: dict[str, float] = {}
+        self._measuring: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._free = self._free_space()
+
+    def look(self) -> None:
+        """See to all tenants that are awake; called every few seconds."""
+        free = self._free_space()
+        lost = Used(self._free.space - free.space, self._free.files - free.files)
+        hurry = lost.space > _SHRUNK.space or lost.files > _SHRUNK.files
+        self._free = free
+        for name, groups in self._services.confines.awake().items():
+            tenant = self._services.tenants.get(name)
+            if tenant is None:
+                continue
+            if self._bound(tenant):
+                self._judge(tenant, self._ask_quota(tenant), kept=True)
+            elif any(group[0] != "." for group in groups) or hurry:
+                self._measure_when_due(tenant, hurry=hurry)
+
+    def problem(self, tenant: TenantSpec) -> Problem | None:
+        """Why the tenant's sites may not start: its files are more than they may be, and nobody else stops them."""
+        used = self._used.get(tenant.name)
+        if tenant.name in self._bounded or used is None:
+            return None
+        found = self._over(tenant, used, 1.0, enforced="Its sites do not start until some are deleted.")
+        if found is not None:
+            self._measure_when_due(tenant, hurry=False)
+        return found
+
+    def used(self, tenant: str) -> Used | None:
+        """What the tenant's files took when they were last looked at."""
+        return self._used.get(tenant)
+
+    def _bound(self, tenant: TenantSpec) -> bool:
+        """Have the file system keep the tenant's limits; False where it does not."""
+        if self._quota is None:
+            return False
+        limits = (bytes_of(tenant.limits.disk), tenant.limits.files)
+        if self._bounded.get(tenant.name) != limits:
+            directory = self._services.layout.tenant_data(tenant.name)
+            try:
+                self._quota.bound(directory, tenant.uid, *limits)
+            except OSError as error:
+                self._services.log(f"tenant {tenant.name}: {self._quota.name} could not be set: {error}")
+                return False
+            self._bounded[tenant.name] = limits
+        return True
+
+    def _ask_quota(self, tenant: TenantSpec) -> Used:
+        assert self._quota is not None
+        try:
+            return self._quota.used(self._services.layout.tenant_data(tenant.name), tenant.uid)
+        except (OSError, ValueError):
+            return Used(0, 0)
+
+    def _measure_when_due(self, tenant: TenantSpec, *, hurry: bool) -> None:
+        now = time.monotonic()
+        if tenant.name in self._measuring or (now < self._due.get(tenant.name, 0.0) and not hurry):
+            return
+        if not (tenant.limits.disk != "0" or tenant.limits.files):
+            return
+        self._measuring.add(tenant.name)
+        task = asyncio.get_running_loop().create_task(self._measure(tenant))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _measure(self, tenant: TenantSpec) -> None:
+        began = time.monotonic()
+        places = [f"/home/{tenant.name}", "/var/www", "/tmp"]
+        try:
+            found = await helpers.ask(
+                tenant, {"do": "measure", "paths": places}, self._services, timeout=_LONGEST
+            )
+        finally:
+            self._measuring.discard(tenant.name)
+        took = time.monotonic() - began
+        used = (
+            Used(int(found["space"]), int(found["files"]))
+            if found
+            else self._used.get(tenant.name, Used(0, 0))
+        )
+        half_full = self._over(tenant, used, 0.5, enforced="") is not None
+        self._due[tenant.name] = time.monotonic() + max(_QUICK if half_full else _FRESH, _REST * took)
+        self._judge(tenant, used, kept=False)
+
+    def _judge(self, tenant: TenantSpec, used: Used, *, kept: bool) -> None:
+        """Tell a tenant that is near its limit; halt one that is beyond it where nobody else does."""
+        grown = used.space > self._used.get(tenant.name, Used(0, 0)).space
+        self._used[tenant.name] = used
+        meter = self._services.meter
+        beyond = self._over(tenant, used, 1.0, enforced="Its sites do not start until some are deleted.")
+        enforced = "No more can be written." if kept else "Beyond it, its sites are stopped."
+        problem = self._over(tenant, used, _NEARLY, enforced=enforced)
+        if beyond is not None and not kept:
+            meter.note_all(tenant.name, beyond)
+            self._halt(tenant.name, grown)  # a command may be the one that deletes
+        elif problem is not None:
+            meter.note_all(tenant.name, problem)
+        else:
+            meter.clear(tenant.name, "disk-full")
+
+    def _over(self, tenant: TenantSpec, used: Used, part: float, *, enforced: str) -> Problem | None:
+        limits, owner = tenant.limits, f"tenant {tenant.name}"
+        process = self._services.meter.busiest(tenant.name)
+        space = bytes_of(limits.disk)
+        if space and used.space > part * space:
+            taken = f"{used.space / (1 << 20):.0f} MB"
+            return overuse.disk_full(owner, "disk", limits.disk, taken, process, enforced=enforced)
+        if limits.files and used.files > part * limits.files:
+            taken = f"the places of {used.files} files"
+            return overuse.disk_full(owner, "files", limits.files, taken, process, enforced=enforced)
+        return None
+
+    def _free_space(self) -> Used:
+        """What is free: bytes and inodes."""
+        state = os.statvfs(_existing(self._services.layout.tenants_data))
+        return Used(state.f_bavail * state.f_frsize, state.f_ffree)
+
+
+def _existing(path: Path) -> Path:
+    return next(one for one in (path, *path.parents) if one.exists())

@@ -1,0 +1,105 @@
+"""Disk limits: kept by the file system where it can, else measured and held to by the supervisor."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.node.harness import Node, await_true, running
+
+SETTINGS = '[tenant_limits]\ndisk = "20m"\nfiles = 300\n'
+FILLER = """
+import os
+def application(environ, start_response):
+    answer = b"up"
+    if environ["PATH_INFO"] == "/fill":
+        try:
+            with open("/home/filler/big", "wb", buffering=0) as file:
+                for _ in range(12): file.write(bytes(1 << 20))
+            with open("/tmp/big", "wb", buffering=0) as file:
+                for _ in range(12): file.write(bytes(1 << 20))
+            os.sync()
+        except OSError as error:
+            answer = str(error.errno).encode()
+    if environ["PATH_INFO"] == "/hide":
+        os.makedirs("/home/filler/hidden/inner")
+        for number in range(400): open(f"/home/filler/hidden/inner/{number}", "w").close()
+        os.chmod("/home/filler/hidden", 0)
+    start_response("200 OK", [])
+    return [answer]
+"""
+
+
+def _told(node: Node) -> str:
+    def find() -> str:
+        return next(
+            (p["message"] for p in node.show("filler.test")["problems"] if p["code"] == "disk-full"), ""
+        )
+
+    return str(await_true(find, 30, step=0.2))
+
+
+def test_what_is_measured_is_held_to() -> None:
+    with running(settings=SETTINGS) as node:
+        node.app("filler.test", FILLER, tenant="filler", more='[limits]\nmemory = "300m"\n')
+        node.app("quiet.test", tenant="quiet", answer="alive")
+        assert node.get("filler.test").text == "up"
+        assert node.get("filler.test", "/fill").text == "up"
+        message = _told(node)
+        assert '[limits] `disk` = "20m" of tenant filler' in message
+        await_true(lambda: node.get("filler.test").status == 500, 20)
+        assert node.get("quiet.test").text == "alive"
+        refused = subprocess.run(
+            node.command("tenant", "file", "write", "filler", "/home/filler/more"), input=b"x", check=False
+        )
+        assert refused.returncode == 1
+        node.cli("tenant", "file", "delete", "filler", "/home/filler/big")
+        node.cli("tenant", "file", "delete", "filler", "/tmp/big")
+        await_true(lambda: node.get("filler.test").text == "up", 40, step=0.5)
+        assert "disk-full" not in {p["code"] for p in node.show("filler.test")["problems"]}
+
+
+def test_what_its_owner_has_hidden_from_itself_counts() -> None:
+    with running(settings=SETTINGS) as node:
+        node.app("filler.test", FILLER, tenant="filler")
+        node.get("filler.test", "/hide")
+        assert "the limit is [limits] `files` = 300" in _told(node)
+
+
+@pytest.fixture
+def btrfs() -> Iterator[Path]:
+    """A small btrfs with quotas, on a loop device."""
+    if shutil.which("mkfs.btrfs") is None:
+        pytest.skip("mkfs.btrfs is not installed")
+    image, top = Path("/tmp/ik-btrfs.img"), Path("/tmp/ik-btrfs")
+    with image.open("wb") as file:
+        file.truncate(500 << 20)
+    top.mkdir(exist_ok=True)
+    subprocess.run(["mkfs.btrfs", "-q", "-f", image], check=True, stderr=subprocess.DEVNULL)
+    mounted = subprocess.run(["mount", "-o", "loop", image, top], capture_output=True, text=True, check=False)
+    try:
+        if mounted.returncode:
+            pytest.skip(f"btrfs can't be mounted here: {mounted.stderr.strip()}")
+        subprocess.run(["btrfs", "quota", "enable", top], check=True)
+        yield top
+    finally:
+        if not mounted.returncode:
+            subprocess.run(["umount", top], check=True)
+        image.unlink()
+        top.rmdir()
+
+
+def test_btrfs_keeps_the_limit(btrfs: Path) -> None:
+    with running(root=btrfs / "n", settings=SETTINGS) as node:
+        node.app("filler.test", FILLER, tenant="filler")
+        assert node.get("filler.test", "/fill").text == "122"  # EDQUOT
+        assert "No more can be written." in _told(node)
+        assert node.get("filler.test").text == "up"
+        assert node.status()["tenants"][0]["disk"] > 15 << 20
+        node.remove("filler.test")
+        node.cli("tenant", "rm", "filler", "--purge")
+        assert not node.layout.tenant_data("filler").exists()
