@@ -131,7 +131,10 @@ def test_a_shell_with_a_terminal(house: Node) -> None:
     await_true(lambda: any(b"sleep\0" + b"100" in _command(one) for one in house.pids()), 10)
     os.write(terminal, b"\x1a")
     until(b"Stopped")
-    os.write(terminal, b"kill -KILL %1; wait; exit 7\n")
+    os.write(terminal, b"kill -KILL %1\n")
+    os.write(terminal, b"sleep 0.3\n")  # jobs that have ended are told of before the next prompt
+    until(b"Killed")
+    os.write(terminal, b"exit 7\n")
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 7
