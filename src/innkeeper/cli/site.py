@@ -114,7 +114,7 @@ def show(
     say(f"Logs   {here.layout.log_dir(domain)}")
     if spec is not None:
         stdout.print(f"\n{escape(here.layout.site_file(domain).read_text().rstrip())}", style="dim")
-    print_problems(found)
+    print_problems(found["domain"], found["problems"])
 
 
 @app.command("reload", epilog="Example: innkeeper site reload blog.example.org")
@@ -126,7 +126,7 @@ def reload(ctx: typer.Context, domain: Annotated[str, _DOMAIN]) -> None:
     while found["state"] in ("starting", "reloading") and time.monotonic() < deadline:
         time.sleep(0.05)
         found = here.ask({"do": "site", "domain": domain})
-    print_problems(found)
+    print_problems(found["domain"], found["problems"])
     if any(problem["code"].startswith("load-") for problem in found["problems"]):
         raise typer.Exit(1)
     say(

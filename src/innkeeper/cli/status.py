@@ -26,10 +26,14 @@ def status(
         f"isolation {answer['isolation']}"
     )
     if answer["isolation"] != "full":
-        stdout.print("[bold yellow]Reduced isolation:[/] see what the node said at its start.")
+        stdout.print("[bold yellow]Reduced isolation:[/] `innkeeper doctor` says why, and what to do.")
     stdout.print(sites_table(answer["sites"]))
+    told = {problem["message"] for site in answer["sites"] for problem in site["problems"]}
     for site in answer["sites"]:
-        print_problems(site)
+        print_problems(site["domain"], site["problems"])
+    for tenant in answer["tenants"]:
+        rest = [problem for problem in tenant["problems"] if problem["message"] not in told]
+        print_problems(f"tenant {tenant['name']}", rest)
 
 
 def sites_table(sites: list[dict[str, Any]]) -> Table:
@@ -54,8 +58,8 @@ def sites_table(sites: list[dict[str, Any]]) -> Table:
     return table
 
 
-def print_problems(site: dict[str, Any]) -> None:
-    """What is wrong with a site, and what to do about it."""
-    for problem in site["problems"]:
-        stdout.print(f"\n[red]{site['domain']}[/] [bold]{problem['code']}[/]: {escape(problem['message'])}")
+def print_problems(name: str, problems: list[dict[str, str]]) -> None:
+    """What is wrong with a site or tenant, and what to do about it."""
+    for problem in problems:
+        stdout.print(f"\n[red]{name}[/] [bold]{problem['code']}[/]: {escape(problem['message'])}")
         stdout.print(f"  → {escape(problem['hint'])}")

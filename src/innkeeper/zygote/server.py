@@ -35,7 +35,7 @@ class Zygote:
         self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._wakeup, self._wakeup_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._spare: Optional[Spare] = None
-        self._spare_due = time.monotonic() if places.walled else 0.0  # 0 = none is to be made
+        self._spare_due = time.monotonic()  # 0 = none is to be made
 
     def run(self) -> None:
         """Fork on demand until the other end of the channel is closed."""
@@ -119,7 +119,7 @@ class Zygote:
     def _use_spare(self, order: Order, given: Descriptors) -> bool:
         """Give the order to the worker that was forked ahead; False when there is none."""
         spare, self._spare = self._spare, None
-        self._spare_due = time.monotonic() + _SPARE_WAIT if self._places.walled else 0.0
+        self._spare_due = time.monotonic() + _SPARE_WAIT
         if spare is None:
             return False
         with spare.link:
