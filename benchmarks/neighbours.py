@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import statistics
 import threading
 import time
@@ -63,7 +64,7 @@ def log():
             os._exit(0)
 
 def descriptors():
-    for _ in range(100):
+    for _ in range(10):
         if os.fork() == 0:
             kept = []
             try:
@@ -132,7 +133,19 @@ def measure(node: Node, seconds: float, progress: Progress) -> dict[str, dict[st
 
 
 def watch(node: Node, seconds: float) -> Latency:
-    """Ask the quiet site at a steady rate over one connection."""
+    """Ask the quiet site at a steady rate over one connection.
+
+    The visitor is no part of the machine, so this process goes before all others while it looks at the clock.
+    """
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    try:
+        return _watch(node, seconds)
+    finally:
+        os.sched_setscheduler(0, *before)
+
+
+def _watch(node: Node, seconds: float) -> Latency:
     connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=30)
     times, failed = [], 0
     begin = time.perf_counter()

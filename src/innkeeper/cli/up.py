@@ -68,13 +68,15 @@ def up(
         lambda: print("innkeeper: ready", flush=True),
     )
     processes.prefer_to_keep()
+    with contextlib.suppress(OSError):  # said already, and the supervisor goes on without limits
+        cgroups.settle(cgroups.find(confines.group_name(layout)))
     closed_network = _close_network(layout, settings, addresses)
     status = keeper.run()
     if closed_network:
         with contextlib.suppress(OSError):
             firewall.remove(_table(layout))
     with contextlib.suppress(OSError):
-        cgroups.find(confines.group_name(layout)).remove()
+        cgroups.leave(cgroups.find(confines.group_name(layout)))
     lock.close()
     raise typer.Exit(status)
 
@@ -213,6 +215,7 @@ def _start_nginx(
 
     def prepare() -> None:
         processes.die_with_parent(signal.SIGTERM)
+        processes.be_prompt()
         if closed is not None:
             way.open_way(closed, layout)
 

@@ -15,7 +15,7 @@ CONTROLLERS = ("memory", "pids", "cpu", "io")
 _V1_NAMES = {"memory": "memory", "pids": "pids", "cpu": "cpu", "cpuacct": "cpuacct", "blkio": "io"}
 _PERIOD = 100_000  # microseconds in which a CPU ceiling is counted
 _SHARES = 1024  # of version 1, for a weight of 100
-_NODE = "node"  # the group of the node's own processes, where version 2 wants processes in leaves only
+NODE = "node"  # the leaf of the node's own processes
 
 
 class Limits(NamedTuple):
@@ -56,6 +56,9 @@ class Group:
     def controllers(self) -> List[str]:
         return [name for name in CONTROLLERS if name in self._places]
 
+    def parent(self) -> Group:
+        return Group(self.version, {key: os.path.dirname(place) for key, place in self._places.items()})
+
     def exists(self) -> bool:
         return all(os.path.isdir(place) for place in self._directories())
 
@@ -66,9 +69,13 @@ class Group:
 
     def create(self, limits: Limits) -> None:
         """Make it, if it is not there, with these limits; they may be changed at any time by `limit`."""
+        self.make()
+        self.limit(limits)
+
+    def make(self) -> None:
+        """Make it, if it is not there; a new one has no limits."""
         for place in self._directories():
             os.makedirs(place, exist_ok=True)
-        self.limit(limits)
 
     def delegate(self) -> None:
         """Let groups within it have limits of their own. Version 1 needs no word for that."""
@@ -99,6 +106,12 @@ class Group:
         first = next(iter(self._directories()))
         return [int(pid) for pid in _read(first, "cgroup.procs").split()]
 
+    def cpu_seconds(self) -> float:
+        """What its processes have used since it was made."""
+        if self.version == 2:
+            return _table(next(iter(self._directories())), "cpu.stat").get("usage_usec", 0) / 1e6
+        return _number(self._places.get("cpuacct", ""), "cpuacct.usage") / 1e9
+
     def usage(self) -> Usage:
         """What it uses; zero for what this machine does not count."""
         return _usage_v2(self._places) if self.version == 2 else _usage_v1(self._places)
@@ -120,12 +133,12 @@ def enter(doors: Iterable[int]) -> None:
 def find(name: str, *, mounts: str = "/proc/self/mountinfo", own: str = "/proc/self/cgroup") -> Group:
     """The group `name` below our own, not yet made. Raises OSError with the reason why there can be none."""
     found = _hierarchies(mounts)
-    paths = _own_paths(own)
+    paths = {key: path.removesuffix(f"/{name}/{NODE}") or "/" for key, path in _own_paths(own).items()}
     unified = found.pop("", None)
     if unified is not None:
         known = _read(unified.point, "cgroup.controllers").split()
         if "memory" in known:
-            place = unified.place(paths.get("", "/").removesuffix(f"/{_NODE}") or "/")
+            place = unified.place(paths.get("", "/"))
             return Group(2, {each: f"{place}/{name}" for each in CONTROLLERS if each in known})
     places = {}
     for controller, key in _V1_NAMES.items():
@@ -136,27 +149,30 @@ def find(name: str, *, mounts: str = "/proc/self/mountinfo", own: str = "/proc/s
     return Group(1, places)
 
 
-def prepare(group: Group, limits: Limits) -> None:
-    """Make the node's own group. With version 2, where our own is no root, we move into a leaf beside it."""
+def settle(group: Group) -> None:
+    """Make the node's own group, and move the calling process, which starts all others, into a leaf of it.
+
+    With version 2 a group hands its controllers down only when no process is in it directly. Raises OSError.
+    """
+    leaf = group.child(NODE)
+    leaf.make()
+    doors = leaf.doors()
+    enter(doors)
+    for door in doors:
+        os.close(door)
     if group.version == 2:
-        parent = os.path.dirname(group._places["memory"])
-        _open_up(parent, group.controllers)
-    group.create(limits)
-    group.delegate()
+        group.parent().delegate()
+        group.delegate()
 
 
-def _open_up(parent: str, controllers: List[str]) -> None:
-    """Have `parent` hand its controllers down, which it can do only when no process is in it directly."""
-    wanted = " ".join(f"+{name}" for name in controllers)
-    try:
-        _write(parent, "cgroup.subtree_control", wanted)
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        os.makedirs(f"{parent}/{_NODE}", exist_ok=True)
-        for pid in _read(parent, "cgroup.procs").split():
-            _write(f"{parent}/{_NODE}", "cgroup.procs", pid)
-        _write(parent, "cgroup.subtree_control", wanted)
+def leave(group: Group) -> None:
+    """Move the calling process out of the node's group and remove that, as far as this can be done."""
+    with contextlib.suppress(OSError):  # with version 2 there is no way back, and an empty group stays
+        doors = group.parent().doors()
+        enter(doors)
+        for door in doors:
+            os.close(door)
+    group.remove()
 
 
 class _Hierarchy(NamedTuple):
@@ -326,12 +342,27 @@ def _table(place: str, name: str) -> Dict[str, int]:
 
 
 def reason(name: str) -> Optional[str]:
-    """None when groups with all controllers may be made here, else why not; makes one to try, and removes it."""
+    """None when groups with all that is needed may be made here, else why not; a child makes one to try."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, _try(name).encode()[:500])
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answers:
+        found = answers.read().decode()
+    os.waitpid(child, 0)
+    with contextlib.suppress(OSError):
+        find(name).remove()
+    return found or None
+
+
+def _try(name: str) -> str:
     try:
         group = find(name)
-        prepare(group, Limits())
-        missing = [each for each in CONTROLLERS[:3] if each not in group.controllers]
-        group.remove()
+        settle(group)
+        group.child("try").create(Limits())
     except OSError as error:
         return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
-    return f"the controllers {', '.join(missing)} are missing" if missing else None
+    missing = [each for each in CONTROLLERS[:3] if each not in group.controllers]
+    return f"the controllers {', '.join(missing)} are missing" if missing else ""

@@ -1,7 +1,8 @@
 """The control groups of the node: one for each tenant that is awake, and in it one for each of its sites.
 
-    innkeeper-IDENTITY/@TENANT/@DOMAIN      a site's processes
-    innkeeper-IDENTITY/@TENANT/@.helpers    commands run for the tenant
+    innkeeper-IDENTITY/node                         keeper, supervisor, nginx, zygotes and spares
+    innkeeper-IDENTITY/tenants/@TENANT/@DOMAIN      a site's processes
+    innkeeper-IDENTITY/tenants/@TENANT/@.helpers    commands run for the tenant
 
 The @ keeps them apart from the kernel's own files, such as cpu.max, which is a domain's name as well.
 
@@ -23,6 +24,10 @@ from innkeeper.spec.values import bytes_of
 HELPERS = ".helpers"
 KEPT = 500  # groups of sleeping sites
 _SOFT = 0.9  # of the memory: from there on the kernel takes back what it can
+_ALL_TENANTS = (
+    10  # CPU weight of all tenants together, where the node's own processes have 100: nginx never waits
+)
+_BUSY = 25  # a tenant that keeps the CPUs busy has one part in so many of its weight
 _TARPIT = 1  # the CPU weight of a tenant that has used up its day's budget
 
 
@@ -34,6 +39,7 @@ class Confines:
         self._awake: dict[str, dict[str, int]] = {}  # tenant → name → sandboxes in it
         self._asleep: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._tarpit: set[str] = set()
+        self._busy: set[str] = set()
         self._limits: dict[str, TenantLimits] = {}
 
     @property
@@ -60,7 +66,7 @@ class Confines:
         if tenant.name not in self._awake or self._limits.get(tenant.name) != tenant.limits:
             self.limit(tenant)
         group = self._group(tenant.name, name)
-        group.create(_of_site(limits))
+        group.create(_of(limits, limits.cpu_weight))
         self.adopt(tenant.name, name)
         return group.doors()
 
@@ -85,14 +91,21 @@ class Confines:
         if self._top is None:
             return
         group = self._tenant(tenant.name)
-        group.create(_of_tenant(tenant.limits, tarpit=tenant.name in self._tarpit))
+        group.create(_of(tenant.limits, self._weight(tenant)))
         group.delegate()
         self._limits[tenant.name] = tenant.limits
 
     def set_tarpit(self, tenant: TenantSpec, wanted: bool) -> None:
         """Give the tenant the least share of the CPUs, or its own again."""
-        if wanted != (tenant.name in self._tarpit):
-            (self._tarpit.add if wanted else self._tarpit.discard)(tenant.name)
+        self._put(tenant, self._tarpit, wanted)
+
+    def set_busy(self, tenant: TenantSpec, wanted: bool) -> None:
+        """Give the tenant a small share of the CPUs while others want them, or its own again."""
+        self._put(tenant, self._busy, wanted)
+
+    def _put(self, tenant: TenantSpec, into: set[str], wanted: bool) -> None:
+        if wanted != (tenant.name in into):
+            (into.add if wanted else into.discard)(tenant.name)
             if self._top is not None and self._tenant(tenant.name).exists():
                 self.limit(tenant)
 
@@ -106,8 +119,18 @@ class Confines:
             return Usage()
         return (self._group(tenant, name) if name else self._tenant(tenant)).usage()
 
+    def cpu_seconds(self, tenant: str) -> float:
+        """What a tenant's processes have used since its group was made; cheaper than `usage`."""
+        return self._tenant(tenant).cpu_seconds() if self._top else 0.0
+
     def processes(self, tenant: str, name: str) -> list[int]:
         return self._group(tenant, name).processes() if self._top else []
+
+    def _weight(self, tenant: TenantSpec) -> int:
+        if tenant.name in self._tarpit:
+            return _TARPIT
+        weight = tenant.limits.cpu_weight
+        return max(_TARPIT, weight // _BUSY) if tenant.name in self._busy else weight
 
     def _tenant(self, tenant: str) -> Group:
         assert self._top is not None
@@ -129,19 +152,11 @@ def group_name(layout: Layout) -> str:
 
 
 def open_node(layout: Layout) -> Confines:
-    """The confines of a node, its own group made. Raises OSError where there can be no groups."""
-    top = cgroups.find(group_name(layout))
-    cgroups.prepare(top, Limits())
+    """The confines of a node whose keeper has settled in its group. Raises OSError where there can be no groups."""
+    top = cgroups.find(group_name(layout)).child("tenants")
+    top.create(Limits(cpu_weight=_ALL_TENANTS))
+    top.delegate()
     return Confines(top)
-
-
-def _of_tenant(limits: TenantLimits, *, tarpit: bool) -> Limits:
-    weight = _TARPIT if tarpit else limits.cpu_weight
-    return _of(limits, weight)
-
-
-def _of_site(limits: SiteLimits) -> Limits:
-    return _of(limits, limits.cpu_weight)
 
 
 def _of(limits: TenantLimits | SiteLimits, cpu_weight: int) -> Limits:

@@ -22,12 +22,13 @@ from innkeeper.spec.problem import SpecError
 from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.tenant import TenantSpec, parse_tenant
-from innkeeper.supervisor import adoption, confines, helpers, report, runtimes
+from innkeeper.supervisor import adoption, confines, courtesy, helpers, report, runtimes
 from innkeeper.supervisor.acceptance import Acceptance
 from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.budget import Budget
 from innkeeper.supervisor.confines import Confines
 from innkeeper.supervisor.control import Control, Reply
+from innkeeper.supervisor.courtesy import Courtesy
 from innkeeper.supervisor.custody import Custody
 from innkeeper.supervisor.disk import Disk
 from innkeeper.supervisor.housekeeping import Housekeeping
@@ -92,7 +93,9 @@ class Supervisor:
         self._disk = Disk(self.services, self._halt)
         self.services.disk_problem = self._disk.problem
         self.services.disk_used = lambda name: used.space if (used := self._disk.used(name)) else None
+        self._courtesy = Courtesy(self._confines, self.tenants.specs)
         self._look()
+        self._glance()
         housekeeping = loop.create_task(Housekeeping(self.services, self.node.published).run())
         await self._warm()
         self._custody.say("ready")
@@ -207,6 +210,11 @@ class Supervisor:
         awake = {worker.domain for worker in self.services.workers.values()}
         self._acceptance.look(site for domain in awake if (site := self.node.sites.get(domain)))
         asyncio.get_running_loop().call_later(INTERVAL, self._look)
+
+    def _glance(self) -> None:
+        """Look at who keeps the CPUs busy, every second."""
+        self._courtesy.look()
+        asyncio.get_running_loop().call_later(courtesy.INTERVAL, self._glance)
 
     def _halt(self, tenant: str, commands: bool) -> None:
         """End a tenant's sites, and commands too, which would go on filling the disk."""

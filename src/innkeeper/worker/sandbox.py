@@ -37,6 +37,7 @@ def settle(order: Order, places: Places) -> None:
     """Become the tenant, in an environment of the tenant's. On return there is no way back."""
     fence.limit(order)
     processes.prefer_to_end()
+    processes.be_prompt()
     processes.drop_bounding_set()
     # What a tenant has closed to itself is counted as well.
     kept = processes.READ_ALL if order.task.get("do") == "measure" else None
