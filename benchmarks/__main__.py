@@ -26,7 +26,7 @@ TENANT = "bench"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--sites", type=int, default=20, help="sites of each kind (default: 20)")
-    parser.add_argument("--seconds", type=float, default=6.0, help="length of each attack (default: 6)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of each attack (default: 10)")
     parser.add_argument("--only", choices=("starts", "walls", "neighbours"), help="measure only this")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()

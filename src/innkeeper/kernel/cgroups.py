@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from typing import Dict, Iterable, List, NamedTuple, Optional
+from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
-CONTROLLERS = ("memory", "pids", "cpu", "io")
-_V1_NAMES = {"memory": "memory", "pids": "pids", "cpu": "cpu", "cpuacct": "cpuacct", "blkio": "io"}
+CONTROLLERS = ("memory", "pids", "cpu", "io", "cpuset")
+_V1_NAMES = {name: name for name in ("memory", "pids", "cpu", "cpuacct", "cpuset")} | {"blkio": "io"}
 _PERIOD = 100_000  # microseconds in which a CPU ceiling is counted
 _SHARES = 1024  # of version 1, for a weight of 100
 NODE = "node"  # the leaf of the node's own processes
@@ -45,12 +45,16 @@ class Usage(NamedTuple):
 class Group:
     """One group, at `path` below the node's own; `places` has its directory for each controller."""
 
-    def __init__(self, version: int, places: Dict[str, str]) -> None:
+    def __init__(self, version: int, places: Dict[str, str], shared: Tuple[str, ...] = ()) -> None:
         self.version = version
         self._places = places
+        self._shared = shared  # directories of a group above that its processes enter as well
 
-    def child(self, name: str) -> Group:
-        return Group(self.version, {key: f"{place}/{name}" for key, place in self._places.items()})
+    def child(self, name: str, *, without: Tuple[str, ...] = ()) -> Group:
+        """A group in it. With version 1, one that stays in this group itself where controllers `without` go."""
+        apart = () if self.version == 2 else without
+        places = {key: f"{place}/{name}" for key, place in self._places.items() if key not in apart}
+        return Group(self.version, places, tuple(self._places[key] for key in apart if key in self._places))
 
     @property
     def controllers(self) -> List[str]:
@@ -76,6 +80,18 @@ class Group:
         """Make it, if it is not there; a new one has no limits."""
         for place in self._directories():
             os.makedirs(place, exist_ok=True)
+        if self.version == 1 and "cpuset" in self._places:
+            _inherit_cpus(self._places["cpuset"])
+
+    def keep_a_cpu_free(self, wanted: bool) -> None:
+        """Let its processes run on all CPUs but one, or on all again. Nothing where there is but one."""
+        place = self._places.get("cpuset")
+        if place is None:
+            return
+        name = "cpuset.cpus.effective" if self.version == 2 else "cpuset.cpus"
+        cpus = _numbers(_read(os.path.dirname(place), name))
+        if len(cpus) > 1:
+            _try_to_write(place, "cpuset.cpus", ",".join(map(str, cpus[1:] if wanted else cpus)))
 
     def delegate(self) -> None:
         """Let groups within it have limits of their own. Version 1 needs no word for that."""
@@ -100,7 +116,10 @@ class Group:
     def doors(self) -> List[int]:
         """Open files by which a process enters it (see `enter`); the caller closes them."""
         name = "cgroup.procs" if self.version == 2 else "tasks"
-        return [os.open(f"{place}/{name}", os.O_WRONLY | os.O_CLOEXEC) for place in self._directories()]
+        return [
+            os.open(f"{place}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+            for place in (*self._directories(), *self._shared)
+        ]
 
     def processes(self) -> List[int]:
         first = next(iter(self._directories()))
@@ -111,6 +130,10 @@ class Group:
         if self.version == 2:
             return _table(next(iter(self._directories())), "cpu.stat").get("usage_usec", 0) / 1e6
         return _number(self._places.get("cpuacct", ""), "cpuacct.usage") / 1e9
+
+    def tasks_refused(self) -> int:
+        """How often a process or thread could not be started since it was made."""
+        return _table(self._places.get("pids", ""), "pids.events").get("max", 0)
 
     def usage(self) -> Usage:
         """What it uses; zero for what this machine does not count."""
@@ -278,6 +301,25 @@ def _usage_v1(places: Dict[str, str]) -> Usage:
         memory_peak=_number(memory, "memory.max_usage_in_bytes"),
         tasks_refused=_table(pids, "pids.events").get("max", 0),
     )
+
+
+def _inherit_cpus(place: str) -> None:
+    """Give a group of version 1 the CPUs and memory nodes of the one above; a new one has none."""
+    above = os.path.dirname(place)
+    if _read(place, "cpuset.cpus").strip() or not os.path.exists(f"{above}/cpuset.cpus"):
+        return
+    _inherit_cpus(above)
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        _write(place, name, _read(above, name).strip())
+
+
+def _numbers(text: str) -> List[int]:
+    """The numbers in a list such as "0-3,8"."""
+    found: List[int] = []
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
 
 
 def _or_max(value: int) -> str:

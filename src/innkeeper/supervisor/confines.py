@@ -100,8 +100,10 @@ class Confines:
         self._put(tenant, self._tarpit, wanted)
 
     def set_busy(self, tenant: TenantSpec, wanted: bool) -> None:
-        """Give the tenant a small share of the CPUs while others want them, or its own again."""
+        """Give the tenant a small share of the CPUs and keep one free of it, or its own again."""
         self._put(tenant, self._busy, wanted)
+        if self._top is not None:
+            self._tenant(tenant.name).keep_a_cpu_free(wanted)
 
     def _put(self, tenant: TenantSpec, into: set[str], wanted: bool) -> None:
         if wanted != (tenant.name in into):
@@ -123,6 +125,10 @@ class Confines:
         """What a tenant's processes have used since its group was made; cheaper than `usage`."""
         return self._tenant(tenant).cpu_seconds() if self._top else 0.0
 
+    def tasks_refused(self, tenant: str, name: str) -> int:
+        """How often a process or thread could not be started there; cheaper than `usage`."""
+        return self._group(tenant, name).tasks_refused() if self._top else 0
+
     def processes(self, tenant: str, name: str) -> list[int]:
         return self._group(tenant, name).processes() if self._top else []
 
@@ -137,7 +143,7 @@ class Confines:
         return self._top.child(f"@{tenant}")
 
     def _group(self, tenant: str, name: str) -> Group:
-        return self._tenant(tenant).child(f"@{name}")
+        return self._tenant(tenant).child(f"@{name}", without=("cpuset",))
 
     def _remove(self, tenant: str, name: str) -> None:
         self._group(tenant, name).remove()

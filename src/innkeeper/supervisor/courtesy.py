@@ -1,36 +1,42 @@
 """Courtesy: a tenant that keeps the CPUs busy lets those go first who only want them for a moment.
 
-Looked at every second, because neither equal shares nor a ceiling help a request that takes one millisecond: on
-its way it wakes three processes, and each of them may find all CPUs in the middle of somebody's turn. A
-tenant with a small share has its turn taken away at once.
+Neither equal shares nor a ceiling help a request that takes one millisecond: on its way it wakes three processes,
+and each of them may find all CPUs in the middle of somebody's turn, or of a long system call. So who was busy for
+half a second while others were awake gets a small share, which is taken away at once, and leaves one CPU free.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from innkeeper.spec.tenant import TenantSpec
 from innkeeper.supervisor.confines import Confines
 
-INTERVAL = 1.0  # seconds between looks
+INTERVAL = 0.5  # seconds between looks
 _BUSY = 0.5  # of a core over the last interval, and a tenant is busy
+_BOMB = 200  # processes refused between two looks, and it is no accident
 _CALM = 0.25  # less than that, and it is not
+
+
+OnBomb = Callable[[str, str], None]  # a tenant, and which of its groups
 
 
 class Courtesy:
     """Knows who is busy, and has the control groups act on it."""
 
-    def __init__(self, confines: Confines, tenants: Mapping[str, TenantSpec]) -> None:
+    def __init__(self, confines: Confines, tenants: Mapping[str, TenantSpec], on_bomb: OnBomb) -> None:
         self._confines = confines
         self._tenants = tenants
         self._used: dict[str, tuple[float, float]] = {}  # by tenant: when we looked, and the CPU seconds then
         self._busy: set[str] = set()
+        self._refused: dict[tuple[str, str], int] = {}
+        self._on_bomb = on_bomb
 
     def look(self) -> None:
         """Look at all tenants that are awake."""
-        now, used = time.monotonic(), {}
-        for name in self._confines.awake():
+        now, used, awake = time.monotonic(), {}, self._confines.awake()
+        for name in awake:
             tenant = self._tenants.get(name)
             if tenant is None:
                 continue
@@ -38,9 +44,23 @@ class Courtesy:
             used[name] = (now, cpu)
             if name in self._used:
                 since, before = self._used[name]
-                self._judge(tenant, (cpu - before) / max(now - since, 0.1))
+                cores = (cpu - before) / max(now - since, 0.1)
+                self._judge(tenant, cores if len(awake) > 1 else 0.0)
+                if cores > _CALM:
+                    self._look_for_bombs(name, awake[name])
         self._used = used
-        self._busy &= used.keys()
+        for name in self._busy - used.keys():
+            if tenant := self._tenants.get(name):
+                self._judge(tenant, 0.0)
+
+    def _look_for_bombs(self, tenant: str, names: list[str]) -> None:
+        """Starting processes that are refused is work for the kernel, which no share of the CPUs bounds."""
+        for name in names:
+            refused = self._confines.tasks_refused(tenant, name)
+            before = self._refused.get((tenant, name), refused)
+            self._refused[tenant, name] = refused
+            if refused - before > _BOMB:
+                self._on_bomb(tenant, name)
 
     def _judge(self, tenant: TenantSpec, cores: float) -> None:
         busy = cores > (_CALM if tenant.name in self._busy else _BUSY)

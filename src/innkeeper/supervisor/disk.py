@@ -25,7 +25,7 @@ _QUICK = 10.0  # the least seconds between two measures of a tenant
 _REST = 50  # times as long as a measure took passes before the next one
 _SHRUNK = Used(
     64 << 20, 20_000
-)  # free space and inodes lost between two looks, and all that is awake is measured
+)  # free space and inodes lost between two glances, and all that is awake is measured
 _LONGEST = 120.0  # seconds that a measure may take
 _NEARLY = 0.9  # of the limit, and it is told
 
@@ -48,10 +48,17 @@ class Disk:
 
     def look(self) -> None:
         """See to all tenants that are awake; called every few seconds."""
+        self._see_to_all(hurry=False)
+
+    def glance(self) -> None:
+        """See whether the disk fills up; called twice a second."""
         free = self._free_space()
         lost = Used(self._free.space - free.space, self._free.files - free.files)
-        hurry = lost.space > _SHRUNK.space or lost.files > _SHRUNK.files
         self._free = free
+        if lost.space > _SHRUNK.space or lost.files > _SHRUNK.files:
+            self._see_to_all(hurry=True)
+
+    def _see_to_all(self, *, hurry: bool) -> None:
         for name, groups in self._services.confines.awake().items():
             tenant = self._services.tenants.get(name)
             if tenant is None:

@@ -93,7 +93,7 @@ class Supervisor:
         self._disk = Disk(self.services, self._halt)
         self.services.disk_problem = self._disk.problem
         self.services.disk_used = lambda name: used.space if (used := self._disk.used(name)) else None
-        self._courtesy = Courtesy(self._confines, self.tenants.specs)
+        self._courtesy = Courtesy(self._confines, self.tenants.specs, self._on_bomb)
         self._look()
         self._glance()
         housekeeping = loop.create_task(Housekeeping(self.services, self.node.published).run())
@@ -212,9 +212,18 @@ class Supervisor:
         asyncio.get_running_loop().call_later(INTERVAL, self._look)
 
     def _glance(self) -> None:
-        """Look at who keeps the CPUs busy, every second."""
+        """Look at who keeps the CPUs busy, and whether the disk fills up."""
         self._courtesy.look()
+        self._disk.glance()
         asyncio.get_running_loop().call_later(courtesy.INTERVAL, self._glance)
+
+    def _on_bomb(self, tenant: str, group: str) -> None:
+        """A fork bomb: end the sandboxes that it goes off in."""
+        self.services.meter.note_tasks(tenant, group, ended=True)
+        for worker in list(self.services.workers.values()):
+            if (worker.tenant, worker.group) == (tenant, group):
+                worker.told = True
+                worker.kill()
 
     def _halt(self, tenant: str, commands: bool) -> None:
         """End a tenant's sites, and commands too, which would go on filling the disk."""

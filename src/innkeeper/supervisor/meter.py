@@ -82,11 +82,21 @@ class Meter:
                 whose, memory = owner, limits.memory
             self.note(tenant, name, overuse.out_of_memory(whose, memory, self._killed(spec, name)))
         if used.tasks_refused and limits:
-            self.note(tenant, name, overuse.too_many_tasks(owner, limits.tasks, self._named(tenant, name)))
+            self.note_tasks(tenant, name)
         if limits and limits.cpu and elapsed > 1.0 and used.throttled > _THROTTLED * elapsed:
             share = min(1.0, used.throttled / elapsed)
             self.note(tenant, name, overuse.cpu_limit(owner, limits.cpu, self._named(tenant, name), share))
         return bool(used.out_of_memory)
+
+    def note_tasks(self, tenant: str, name: str, *, ended: bool = False) -> None:
+        """A process or thread could not be started; `ended`: so often that all of them are ended now."""
+        limits, spec = self._limits_of(name), self._tenants.get(tenant)
+        if spec is not None:
+            owner, most = f"tenant {tenant}", spec.limits.tasks
+            if limits:
+                owner, most = f"site {name}", limits.tasks
+            problem = overuse.too_many_tasks(owner, most, self._named(tenant, name), ended=ended)
+            self.note(tenant, name, problem)
 
     def note(self, tenant: str, name: str, problem: Problem) -> None:
         """Tell the site, or keep it for the tenant when it was none of its sites."""

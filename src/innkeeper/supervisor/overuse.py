@@ -17,6 +17,9 @@ CODES = (
 )
 
 
+_ENDED = " It was tried again and again, and so all of them were ended."
+
+
 def _limit(owner: str, key: str, value: object) -> str:
     """A limit as its owner finds it: "[limits] memory = "1g" of tenant alice"."""
     shown = f'"{value}"' if isinstance(value, str) else value
@@ -35,11 +38,11 @@ def out_of_memory(owner: str, value: str, process: str) -> Problem:
     )
 
 
-def too_many_tasks(owner: str, value: int, process: str) -> Problem:
+def too_many_tasks(owner: str, value: int, process: str, *, ended: bool = False) -> Problem:
     return Problem(
         "too-many-tasks",
         f"no further process or thread could be started, by {process}; "
-        f"the limit is {_limit(owner, 'tasks', value)}. Last: {_now()}",
+        f"the limit is {_limit(owner, 'tasks', value)}.{_ENDED if ended else ''} Last: {_now()}",
         "Look for processes and threads that are started again and again; or raise the limit.",
     )
 
