@@ -159,9 +159,11 @@ def find(name: str, *, mounts: str = "/proc/self/mountinfo", own: str = "/proc/s
     paths = {key: path.removesuffix(f"/{name}/{NODE}") or "/" for key, path in _own_paths(own).items()}
     unified = found.pop("", None)
     if unified is not None:
-        known = _read(unified.point, "cgroup.controllers").split()
+        place = unified.place(paths.get("", "/"))
+        if not _is_ours(place):
+            place = unified.point
+        known = _read(place, "cgroup.controllers").split()
         if "memory" in known:
-            place = unified.place(paths.get("", "/"))
             return Group(2, {each: f"{place}/{name}" for each in CONTROLLERS if each in known})
     places = {}
     for controller, key in _V1_NAMES.items():
@@ -172,10 +174,18 @@ def find(name: str, *, mounts: str = "/proc/self/mountinfo", own: str = "/proc/s
     return Group(1, places)
 
 
+def _is_ours(place: str) -> bool:
+    """Whether a group of version 2 can hand all controllers down: it has them, and nobody else is in it directly."""
+    known = _read(place, "cgroup.controllers").split()
+    inside = set(_read(place, "cgroup.procs").split()) - {str(os.getpid())}
+    return not inside and all(each in known for each in CONTROLLERS[:3])
+
+
 def settle(group: Group) -> None:
     """Make the node's own group, and move the calling process, which starts all others, into a leaf of it.
 
-    With version 2 a group hands its controllers down only when no process is in it directly. Raises OSError.
+    With version 2 a group hands its controllers down only when no process is in it directly; what is at the
+    top of a container moves along. Raises OSError.
     """
     leaf = group.child(NODE)
     leaf.make()
@@ -184,8 +194,21 @@ def settle(group: Group) -> None:
     for door in doors:
         os.close(door)
     if group.version == 2:
-        group.parent().delegate()
+        try:
+            group.parent().delegate()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            _move_all(group.parent(), leaf)
+            group.parent().delegate()
         group.delegate()
+
+
+def _move_all(source: Group, target: Group) -> None:
+    door = next(iter(target._directories()))
+    for pid in source.processes():
+        with contextlib.suppress(OSError):  # it has ended, or is the kernel's
+            _write(door, "cgroup.procs", str(pid))
 
 
 def leave(group: Group) -> None:
