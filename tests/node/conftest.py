@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "tests/node" in item.path.as_posix():
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many attacks were tried, and how many got what they wanted."""
+    tried = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        if "test_attacks.py" in report.nodeid and report.when == "call"
+    ]
+    if tried:
+        broke = sum(report.failed for report in tried)
+        terminalreporter.write_line(f"attacks: {len(tried)} tried, {broke} broke what is promised")
 
 
 def _missing() -> str | None:

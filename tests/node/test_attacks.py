@@ -310,6 +310,28 @@ def test_what_tenants_may_reach(network: tuple[int, str, str]) -> None:
     assert open_node.layout.identity not in rules
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_app_is_handed_no_descriptor_but_its_own(victim: Node, processes: int) -> None:
+    """The listening socket, the way to its first process, its logs, what uWSGI has opened; no file and no directory."""
+    code = """
+import os
+def application(environ, start_response):
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try: found.append(os.readlink("/proc/self/fd/" + name))
+        except OSError: pass
+    start_response("200 OK", [])
+    return ["\\n".join(found).encode()]
+"""
+    domain = f"handed{processes}.test"
+    victim.app(domain, code, tenant="mallory", app=f"processes = {processes}")
+    for _ in range(10):
+        for target in victim.get(domain).text.splitlines():
+            assert target.startswith(("socket:[", "pipe:[", "anon_inode:[", "/dev/null", "/proc/")), target
+            assert not target.startswith("/proc/") or target.endswith("/fd"), target
+    victim.remove(domain)
+
+
 SABOTAGE = {
     "shuts it down": "listener.shutdown(socket.SHUT_RDWR)",
     "shuts down reading": "listener.shutdown(socket.SHUT_RD)",

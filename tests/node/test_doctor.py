@@ -60,7 +60,7 @@ TAKEN_AWAY: dict[str, tuple[tuple[str, ...], str, str]] = {
     ),
     "blkio": (elsewhere("umount --lazy /sys/fs/cgroup/blkio"), "disk shares", "io"),
     "a deep queue": (
-        ("unshare", "--net", "sh", "-c", 'sysctl -qw net.core.somaxconn=128 && exec "$@"', "sh"),
+        ("unshare", "--net", "sh", "-c", 'echo 128 > /proc/sys/net/core/somaxconn && exec "$@"', "sh"),
         "connection queues",
         "sysctl -w",
     ),

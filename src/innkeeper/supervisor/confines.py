@@ -41,6 +41,7 @@ class Confines:
         self._tarpit: set[str] = set()
         self._busy: set[str] = set()
         self._limits: dict[str, TenantLimits] = {}
+        self._site_limits: dict[tuple[str, str], SiteLimits] = {}
 
     @property
     def controllers(self) -> list[str]:
@@ -66,7 +67,9 @@ class Confines:
         if tenant.name not in self._awake or self._limits.get(tenant.name) != tenant.limits:
             self.limit(tenant)
         group = self._group(tenant.name, name)
-        group.create(_of(limits, limits.cpu_weight))
+        if self._site_limits.get((tenant.name, name)) != limits:
+            group.create(_of(limits, limits.cpu_weight))
+            self._site_limits[tenant.name, name] = limits
         self.adopt(tenant.name, name)
         return group.doors()
 
@@ -146,6 +149,7 @@ class Confines:
         return self._tenant(tenant).child(f"@{name}", without=("cpuset",))
 
     def _remove(self, tenant: str, name: str) -> None:
+        self._site_limits.pop((tenant, name), None)
         self._group(tenant, name).remove()
         if tenant not in self._awake and not any(kept[0] == tenant for kept in self._asleep):
             self._tenant(tenant).remove()

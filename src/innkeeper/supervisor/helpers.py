@@ -68,6 +68,7 @@ def start(
             **what,
         )
         zygote.order(order, Descriptors.of([theirs.fileno(), *descriptors, *doors]))
+        services.meter.begin(tenant.name, HELPERS)
         for door in doors:
             os.close(door)
     return worker

@@ -46,10 +46,9 @@ class Services:
     def enlist(self, worker: Worker, tenant: TenantSpec, group: str, limits: SiteLimits) -> list[int]:
         """Give a worker that is about to be ordered into keeping, and open the doors of its control group.
 
-        Raises OSError when the group can't be made; the caller closes the doors.
+        Raises OSError when the group can't be made; the caller closes the doors, and has the meter begin.
         """
         doors = self.confines.enter(tenant, group, limits)
-        self.meter.begin(tenant.name, group)
         worker.tenant, worker.group = tenant.name, group
         self.custody.keep(worker.kept_name, [worker.channel.fileno()], worker.note)
         self.workers[worker.identity] = worker

@@ -48,6 +48,7 @@ def start(spec: SiteSpec, listener: socket.socket, services: Services, hear: Hea
         files += services.enlist(worker, tenant, spec.domain, spec.limits)
         given = Descriptors.of([theirs.fileno(), listener.fileno(), *files])
         zygote.order(order_for(identity, spec, tenant), given)
+        services.meter.begin(tenant.name, spec.domain)
     except OSError:
         worker.forsake()
         raise

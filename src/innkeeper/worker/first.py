@@ -69,6 +69,7 @@ class First:
             self._engage()  # it closes its fence itself, while we are at ours
             fence.close()
         else:
+            self._close_doors()
             fence.close()
             self._spawn()
         while len(self._children) or self._respawn_at or (self._failed and not self._draining):
@@ -232,10 +233,14 @@ class First:
             descriptors = self._lent().row()[1:]
             with contextlib.suppress(OSError):  # it has ended, which is seen next
                 sockets.send(child.link, self._order.to_message(), descriptors)
+        self._close_doors()
+        self._bury()
+
+    def _close_doors(self) -> None:
+        """All are through: nobody of the app's is to find them."""
         for door in self._given.doors:
             os.close(door)
         self._given = self._given._replace(doors=())
-        self._bury()
 
     def _lent(self) -> Descriptors:
         """What a serving process is given: of the logs, the ends of our pipes."""

@@ -30,7 +30,8 @@ def furnish(order: Order, places: Places) -> None:
     """Put the tenant's things in their places; once for all processes of a worker."""
     if places.walled:
         _build_root(order, places)
-        namespaces.set_hostname(order.domain.split(".")[0] if len(order.domain) > 64 else order.domain)
+        name = order.domain or order.tenant
+        namespaces.set_hostname(name.split(".")[0] if len(name) > 64 else name)
 
 
 def settle(order: Order, places: Places) -> None:
@@ -88,12 +89,13 @@ def _write_accounts(order: Order) -> None:
         "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
     )
     group = f"root:x:0:\n{order.tenant}:x:{order.gid}:\nnogroup:x:65534:\n"
-    hosts = f"127.0.0.1 localhost {order.domain}\n::1 localhost ip6-localhost ip6-loopback\n"
+    own = order.domain or order.tenant
+    hosts = f"127.0.0.1 localhost {own}\n::1 localhost ip6-localhost ip6-loopback\n"
     for name, text in (
         ("passwd", passwd),
         ("group", group),
         ("hosts", hosts),
-        ("hostname", order.domain + "\n"),
+        ("hostname", own + "\n"),
     ):
         with open(f"/run/{name}", "w", encoding="ascii") as file:
             file.write(text)
