@@ -58,7 +58,7 @@ TAKEN_AWAY: dict[str, tuple[tuple[str, ...], str, str]] = {
         "control groups",
         "writable",
     ),
-    "blkio": (elsewhere("umount --lazy /sys/fs/cgroup/blkio"), "disk shares", "io"),
+    "blkio": (elsewhere("umount --lazy /sys/fs/cgroup/blkio"), "disk shares", "controller"),
     "a deep queue": (
         ("unshare", "--net", "sh", "-c", 'echo 128 > /proc/sys/net/core/somaxconn && exec "$@"', "sh"),
         "connection queues",

@@ -12,6 +12,8 @@ import shutil
 import time
 from pathlib import Path
 
+from innkeeper.kernel import files
+
 KINDS = ("access", "error", "server")
 KEPT = 10  # logs of a kind that were set aside, whatever their age
 SETTLED = 60.0  # seconds after which nobody writes to a log that was set aside (nginx looks anew after 30)
@@ -39,7 +41,8 @@ def is_due(directory: Path, kind: str, limit: int) -> bool:
         return False
     if state.st_size >= limit:
         return True
-    return state.st_size > 0 and time.time() - _begun(directory, kind, state.st_mtime) > _OLD
+    begun = files.born(directory / f"{kind}.log") or state.st_mtime
+    return state.st_size > 0 and time.time() - begun > _OLD
 
 
 def has_aside(directory: Path) -> bool:
@@ -68,12 +71,6 @@ def tidy(directory: Path, days: int) -> bool:
 
 def _aside(directory: Path, kind: str) -> list[Path]:
     return [path for path in directory.glob(f"{kind}.log-*") if path.suffix != ".part"]
-
-
-def _begun(directory: Path, kind: str, otherwise: float) -> float:
-    """When the log was begun: when the one before it was set aside; for the first one, when it was last written."""
-    marks = [path.stat().st_mtime for path in _aside(directory, kind)]
-    return max(marks, default=otherwise)
 
 
 def _compress(path: Path) -> None:

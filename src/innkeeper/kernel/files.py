@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import stat
+import struct
 from pathlib import Path
+
+from innkeeper.kernel import libc
+
+_HERE, _NO_FOLLOW = -100, 0x100  # AT_FDCWD, AT_SYMLINK_NOFOLLOW
+_BORN, _STATX_SIZE = 0x800, 256
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
@@ -37,6 +44,17 @@ def read_small(path: Path, limit: int) -> bytes:
     if len(content) > limit:
         raise ValueError(f"it is larger than {limit} bytes")
     return content
+
+
+def born(path: Path) -> float | None:
+    """When a file was made, in seconds since 1970; None where the file system does not tell (statx(2))."""
+    found = ctypes.create_string_buffer(_STATX_SIZE)
+    try:
+        libc.call("statx", _HERE, os.fsencode(path), _NO_FOLLOW, _BORN, found, about=str(path))
+    except OSError:
+        return None
+    mask, seconds = struct.unpack_from("I", found)[0], struct.unpack_from("q", found, 80)[0]
+    return float(seconds) if mask & _BORN else None
 
 
 def ensure_directory(path: Path, *, mode: int, uid: int = 0, gid: int = 0) -> None:

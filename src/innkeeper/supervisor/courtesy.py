@@ -2,7 +2,7 @@
 
 Neither equal shares nor a ceiling help a request that takes one millisecond: on its way it wakes three processes,
 and each of them may find all CPUs in the middle of somebody's turn, or of a long system call. So who was busy for
-half a second while others were awake gets a small share, which is taken away at once, and leaves one CPU free.
+half a second while others were active gets a small share, which is taken away at once, and leaves one CPU free.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from innkeeper.supervisor.confines import Confines
 INTERVAL = 0.5  # seconds between looks
 _BUSY = 0.5  # of a core over the last interval, and a tenant is busy
 _BOMB = 200  # processes refused between two looks, and it is no accident
+_ACTIVE = 0.001  # CPU seconds between two looks, and a tenant wants something
 _CALM = 0.25  # less than that, and it is not
 
 
@@ -28,30 +29,29 @@ class Courtesy:
     def __init__(self, confines: Confines, tenants: Mapping[str, TenantSpec], on_bomb: OnBomb) -> None:
         self._confines = confines
         self._tenants = tenants
-        self._used: dict[str, tuple[float, float]] = {}  # by tenant: when we looked, and the CPU seconds then
+        self._used: dict[str, float] = {}  # CPU seconds by tenant when we last looked
+        self._looked = 0.0
         self._busy: set[str] = set()
         self._refused: dict[tuple[str, str], int] = {}
         self._on_bomb = on_bomb
 
     def look(self) -> None:
         """Look at all tenants that are awake."""
-        now, used, awake = time.monotonic(), {}, self._confines.awake()
+        now, awake, used = time.monotonic(), self._confines.awake(), {}
+        spent: dict[str, float] = {}  # CPU seconds since the last look
         for name in awake:
-            tenant = self._tenants.get(name)
-            if tenant is None:
-                continue
             cpu = self._confines.cpu_seconds(name)
-            used[name] = (now, cpu)
             if name in self._used:
-                since, before = self._used[name]
-                cores = (cpu - before) / max(now - since, 0.1)
-                self._judge(tenant, cores if len(awake) > 1 else 0.0)
+                spent[name] = cpu - self._used[name]
+            used[name] = cpu
+        elapsed, self._looked, self._used = max(now - self._looked, 0.1), now, used
+        active = [name for name, seconds in spent.items() if seconds > _ACTIVE]
+        for name in {*spent, *self._busy}:
+            if tenant := self._tenants.get(name):
+                cores = spent.get(name, 0.0) / elapsed
+                self._judge(tenant, cores if any(other != name for other in active) else 0.0)
                 if cores > _CALM:
                     self._look_for_bombs(name, awake[name])
-        self._used = used
-        for name in self._busy - used.keys():
-            if tenant := self._tenants.get(name):
-                self._judge(tenant, 0.0)
 
     def _look_for_bombs(self, tenant: str, names: list[str]) -> None:
         """Starting processes that are refused is work for the kernel, which no share of the CPUs bounds."""

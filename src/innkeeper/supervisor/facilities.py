@@ -87,16 +87,8 @@ def walls(layout: Layout) -> Iterator[Facility]:
 
 def helpful(layout: Layout) -> Iterator[Facility]:
     """What makes a node better, but no tenant less apart."""
-    group = _group()
-    has_io = group is not None and "io" in group.controllers
-    yield Facility(
-        "disk shares",
-        has_io,
-        "the io controller" if has_io else "no io controller",
-        "one tenant's reading and writing can slow that of others",
-        "boot with the io (version 1: blkio) controller enabled",
-    )
     place = _existing(layout.tenants_data)
+    yield _disk_shares(place)
     kept = quota.find(place)
     yield Facility(
         "disk quota",
@@ -141,6 +133,25 @@ def _landlock(version: int) -> str:
     if not version:
         return "the kernel has none of use"
     return f"version {version}" + ("" if version >= landlock.SCOPES_SINCE else ", which knows no sockets")
+
+
+def _disk_shares(place: Path) -> Facility:
+    """Shares of a disk are kept by the io controller together with a scheduler that knows them."""
+    cost = "one tenant's reading and writing can slow that of others"
+    group = _group()
+    if group is None or "io" not in group.controllers:
+        remedy = "boot with the io (version 1: blkio) controller enabled"
+        return Facility("disk shares", False, "no io controller", cost, remedy)
+    number = place.stat().st_dev
+    device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve()
+    queue = next((one / "queue" for one in (device, device.parent) if (one / "queue").is_dir()), None)
+    if queue is None:
+        remedy = f"put {place} on a disk of its own"
+        return Facility("disk shares", False, f"{place} is on no disk with a scheduler", cost, remedy)
+    known = (queue / "scheduler").read_text().strip()
+    kept = "[bfq]" in known
+    found = "the io controller and the scheduler bfq" if kept else f"the disk's scheduler is one of: {known}"
+    return Facility("disk shares", kept, found, cost, f"echo bfq > {queue / 'scheduler'}")
 
 
 def _nginx() -> Facility:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from innkeeper.edge import logs, rotation
 from innkeeper.spec.site import SiteSpec
@@ -19,7 +19,11 @@ _STEP = 50  # sites looked at before other work gets its turn
 class Housekeeping:
     """Keeps the logs in bounds. What takes time (compressing) is done in a thread, which lets go of the GIL."""
 
-    def __init__(self, services: Services, published: dict[str, SiteSpec]) -> None:
+    def __init__(
+        self, services: Services, published: dict[str, SiteSpec], renew: Callable[[str, str], None]
+    ) -> None:
+        """`renew` sets one of a site's own logs aside and has its worker, if it has one, write into another."""
+        self._renew = renew
         self._services = services
         self._published = published
         self._unsettled: set[str] = set()
@@ -54,6 +58,9 @@ class Housekeeping:
                 logs.prepare(
                     services.layout, spec.domain, gid=tenant.uid, nginx_user=services.settings.nginx_user
                 )
+            for kind in ("error", "server"):
+                if rotation.is_due(directory, kind, bytes_of(spec.limits.log)):
+                    self._renew(spec.domain, kind)
             if not rotation.has_aside(directory):
                 return
             if not await asyncio.to_thread(rotation.tidy, directory, spec.limits.log_days):

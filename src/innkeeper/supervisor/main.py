@@ -22,7 +22,7 @@ from innkeeper.spec.problem import SpecError
 from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.tenant import TenantSpec, parse_tenant
-from innkeeper.supervisor import adoption, confines, courtesy, helpers, report, runtimes
+from innkeeper.supervisor import adoption, confines, courtesy, helpers, report, runtimes, starting
 from innkeeper.supervisor.acceptance import Acceptance
 from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.budget import Budget
@@ -96,7 +96,9 @@ class Supervisor:
         self._courtesy = Courtesy(self._confines, self.tenants.specs, self._on_bomb)
         self._look()
         self._glance()
-        housekeeping = loop.create_task(Housekeeping(self.services, self.node.published).run())
+        housekeeping = loop.create_task(
+            Housekeeping(self.services, self.node.published, self._renew_log).run()
+        )
         await self._warm()
         self._custody.say("ready")
         await self._stopped.wait()
@@ -216,6 +218,12 @@ class Supervisor:
         self._courtesy.look()
         self._disk.glance()
         asyncio.get_running_loop().call_later(courtesy.INTERVAL, self._glance)
+
+    def _renew_log(self, domain: str, kind: str) -> None:
+        spec = self.node.published.get(domain)
+        workers = [worker for worker in self.services.workers.values() if worker.domain == domain]
+        if spec is not None:
+            starting.renew_logs(spec, workers, kind, self.services)
 
     def _on_bomb(self, tenant: str, group: str) -> None:
         """A fork bomb: end the sandboxes that it goes off in."""

@@ -328,7 +328,7 @@ class Site:
         if event == "flooded":
             self.note(overuse.log_flood(owner, limits.log, process, kind))
         else:
-            starting.renew_logs(self.spec, worker, kind, self._services)
+            starting.renew_logs(self.spec, [worker], kind, self._services)
 
     # ── failing ──────────────────────────────────────────────────────────────────────────────────────────
 

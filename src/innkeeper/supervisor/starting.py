@@ -59,14 +59,15 @@ def start(spec: SiteSpec, listener: socket.socket, services: Services, hear: Hea
     return worker
 
 
-def renew_logs(spec: SiteSpec, worker: Worker, kind: str, services: Services) -> None:
-    """Set a full log aside, and have the worker write into a new one."""
+def renew_logs(spec: SiteSpec, workers: list[Worker], kind: str, services: Services) -> None:
+    """Set a full or old log aside, and have the workers write into a new one."""
     tenant = services.tenants.get(spec.tenant)
     if tenant is None:
         return
     rotation.set_aside(services.layout.log_dir(spec.domain), kind)
     files = logs.open_for_worker(services.layout, spec.domain, gid=tenant.uid)
-    worker.ask("logs", list(files))
+    for worker in workers:
+        worker.ask("logs", list(files))
     for descriptor in files:
         os.close(descriptor)
 
