@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -12,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from innkeeper.cli.app import Context, context, fail, names_in, print_json, say, stdout
+from innkeeper.cli.following import Followed
 from innkeeper.cli.status import print_problems, sites_table
 from innkeeper.kernel import files
 from innkeeper.spec import names
@@ -181,40 +181,21 @@ def logs(
     kinds = kind or list(_LOGS)
     if unknown := [name for name in kinds if name not in _LOGS]:
         fail(f"there is no {unknown[0]!r} log", f"A site has the logs {', '.join(_LOGS)}.")
-    paths = {name: here.layout.log_dir(domain) / f"{name}.log" for name in kinds}
-    offsets = {name: _print_tail(name, path, lines, many=len(paths) > 1) for name, path in paths.items()}
+    followed = {name: Followed(here.layout.log_dir(domain) / f"{name}.log") for name in kinds}
+    for name, log in followed.items():
+        tail = log.last(lines)
+        if len(followed) > 1 and tail:
+            stdout.print(f"[bold]── {name}.log[/]")
+        for line in tail:
+            stdout.print(line, markup=False)
     try:
         while follow:
             time.sleep(_FOLLOW_STEP)
-            for name, path in paths.items():
-                offsets[name] = _print_new(path, offsets[name])
+            for log in followed.values():
+                if text := log.added():
+                    stdout.print(text, markup=False, end="")
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
-
-
-def _print_tail(name: str, path: Path, lines: int, *, many: bool) -> int:
-    """Print the last lines; returns the offset up to which the file was read."""
-    if not path.exists():
-        return 0
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(max(0, size - 512 * max(lines, 1)))
-        tail = file.read(size).decode(errors="replace").splitlines()[-lines:] if lines else []
-    if many and tail:
-        stdout.print(f"[bold]── {name}.log[/]")
-    for line in tail:
-        stdout.print(line, markup=False)
-    return size
-
-
-def _print_new(path: Path, offset: int) -> int:
-    if not path.exists():
-        return 0
-    size = path.stat().st_size
-    if size < offset:  # rotated
-        offset = 0
-    if size > offset:
-        with path.open("rb") as file:
-            file.seek(offset)
-            stdout.print(file.read(size - offset).decode(errors="replace"), markup=False, end="")
-    return size
+    finally:
+        for log in followed.values():
+            log.close()

@@ -1,0 +1,74 @@
+"""Logs that are set aside by age and size, and followed across it."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from innkeeper.cli.following import Followed
+from innkeeper.edge import rotation
+
+DAY = 86_400.0
+
+
+def test_a_log_is_due_by_size(tmp_path: Path) -> None:
+    (tmp_path / "access.log").write_bytes(b"x" * 100)
+    assert rotation.is_due(tmp_path, "access", 100)
+    assert not rotation.is_due(tmp_path, "access", 101)
+    assert not rotation.is_due(tmp_path, "error", 1)
+
+
+def test_a_log_is_due_by_age_however_often_it_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "access.log"
+    log.write_bytes(b"x")
+    (tmp_path / "error.log").touch()
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 6.9 * DAY)
+    assert not rotation.is_due(tmp_path, "access", 1000)
+    monkeypatch.setattr(time, "time", lambda: now + 7.1 * DAY)
+    os.utime(log)  # the last request was just now
+    assert rotation.is_due(tmp_path, "access", 1000)
+    assert not rotation.is_due(tmp_path, "error", 1000), "an empty log is left where it is"
+
+
+def test_what_was_set_aside_is_compressed_and_in_time_deleted(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text("a line\n")
+    rotation.set_aside(tmp_path, "server")
+    (aside,) = tmp_path.iterdir()
+    assert not rotation.tidy(tmp_path, days=5), "nginx may still be writing to it"
+    long_ago = time.time() - 2 * rotation.SETTLED
+    os.utime(aside, (long_ago, long_ago))
+    assert rotation.tidy(tmp_path, days=5)
+    (packed,) = tmp_path.iterdir()
+    assert gzip.decompress(packed.read_bytes()) == b"a line\n"
+    os.utime(packed, (time.time() - 6 * DAY,) * 2)
+    assert rotation.tidy(tmp_path, days=5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_followed_log_goes_on_in_the_file_that_takes_its_place(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    followed = Followed(log)
+    assert followed.last(2) == []
+    assert followed.added() == ""
+    log.write_text("one\ntwo\nthree\n")
+    assert followed.added() == "one\ntwo\nthree\n"
+    again = Followed(log)
+    assert again.last(2) == ["two", "three"]
+    with log.open("a") as file:
+        file.write("four\n")
+    rotation.set_aside(tmp_path, "access")
+    assert again.added() == "four\n", "the rest of the old one, though the new is not there yet"
+    log.write_text("a line that makes the new file longer than the old one was\n")
+    assert again.added() == "a line that makes the new file longer than the old one was\n"
+    log.write_text("cut\n")
+    assert again.added() == "cut\n"
+    followed.close()
+    again.close()
