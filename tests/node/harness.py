@@ -192,12 +192,13 @@ class Node:
         app: str = "",
         more: str = "",
         answer: str = "hello",
+        kind: str = "wsgi",
     ) -> None:
-        """A site with a WSGI file; returns when it is served."""
+        """A site with a WSGI (or ASGI) file; returns when it is served."""
         self.tenant(tenant)
         entry = f"/var/www/{domain.replace('.', '_')}.py"
         self.put(tenant, entry, code or PLAIN.replace("{answer}", answer))
-        self.site(domain, f'tenant = "{tenant}"\n[app]\nwsgi = "{entry}"\n{app}\n{more}')
+        self.site(domain, f'tenant = "{tenant}"\n[app]\n{kind} = "{entry}"\n{app}\n{more}')
         self.await_route(domain)
 
     def touch(self, domain: str, code: str, *, tenant: str = "alice") -> None:

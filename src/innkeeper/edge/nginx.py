@@ -28,7 +28,6 @@ class _Template(string.Template):
 
 def render(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, open_files: int) -> str:
     """The configuration's text for a node that listens at `http` and may open so many files a process."""
-    uwsgi = _read("uwsgi.conf")
     return _Template(_read("nginx.conf")).substitute(
         open_files=open_files,
         connections=min(_CONNECTIONS, open_files // 2),
@@ -42,7 +41,8 @@ def render(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, o
         listen="\n".join(
             f"        listen {_spell(address)} default_server backlog=4096;" for address in http
         ),
-        uwsgi="\n".join(f"            {line}" for line in uwsgi.splitlines() if line and line[0] != "#"),
+        uwsgi=_indented(_read("uwsgi.conf")),
+        http=_indented(_read("http.conf")),
     )
 
 
@@ -68,6 +68,10 @@ def command(layout: Layout) -> list[str]:
 
 def _read(name: str) -> str:
     return resources.files("innkeeper.edge").joinpath(name).read_text()
+
+
+def _indented(lines: str) -> str:
+    return "\n".join(f"            {line}" for line in lines.splitlines() if line and line[0] != "#")
 
 
 def _quoted(path: object) -> str:

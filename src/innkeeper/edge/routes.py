@@ -7,6 +7,7 @@ of it. What outlives a generation (the listening socket, flags) lies in live/DOM
     trees/DOMAIN.N/  up | locked | off    the site is on, on behind a password, or switched off; what it was made from
                      aliases, password    the aliases; "USER:HASH"
                      live → ../../live/DOMAIN      of a site with an app: its socket and flags
+                     http                          its app is asked in HTTP (socket "http"), else in uwsgi ("sock")
                      log  → the site's log directory
                      static/mark1, mark2, mark4   which round of mappings this is, modulo 8, in binary
                      static/rROUND/DEPTH/PREFIX…  links of the tenant's to what is mapped
@@ -30,7 +31,8 @@ from innkeeper.spec.node import Layout
 
 _MARKS = (1, 2, 4)
 _ROUNDS = 8
-_SHAPE = 1  # of the trees; another number has all of them made anew
+UWSGI_SOCKET, HTTP_SOCKET = "sock", "http"
+_SHAPE = 2  # of the trees; another number has all of them made anew
 _FLAGS = ("failed", "busy", "slow")
 
 
@@ -44,6 +46,7 @@ class Route(NamedTuple):
     aliases: tuple[str, ...]
     enabled: bool
     has_app: bool
+    speaks_http: bool
     static: tuple[tuple[str, str], ...]
     uid: int
     gid: int
@@ -150,6 +153,8 @@ class Routes:
     def _fill(self, tree: str, route: Route, number: int) -> None:
         if route.has_app:
             os.symlink(f"../../live/{route.domain}", f"{tree}/live")
+        if route.speaks_http:
+            _write(f"{tree}/http", "")
         os.symlink(f"{self._logs}/{route.domain}", f"{tree}/log")
         if route.aliases:
             _write(f"{tree}/aliases", "\n".join(route.aliases))

@@ -54,6 +54,7 @@ Uid = Annotated[
 Processes = Annotated[int, Meta(ge=1, le=limits.MAX_PROCESSES, examples=[limits.DEFAULT_PROCESSES])]
 Threads = Annotated[int, Meta(ge=1, le=limits.MAX_THREADS, examples=[limits.DEFAULT_THREADS])]
 Timeout = Annotated[int, Meta(ge=1, le=limits.MAX_TIMEOUT, examples=[limits.DEFAULT_TIMEOUT])]
+Longest = Annotated[int, Meta(ge=0, le=limits.MAX_LONGEST, examples=[limits.DEFAULT_LONGEST])]
 Idle = Annotated[int, Meta(ge=0, le=limits.MAX_IDLE, examples=[limits.DEFAULT_IDLE])]
 Starts = Annotated[int, Meta(ge=0, le=limits.MAX_STARTS, examples=[8])]
 Tasks = Annotated[int, Meta(ge=16, le=limits.MAX_TASKS, examples=[256])]

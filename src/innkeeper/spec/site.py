@@ -55,6 +55,16 @@ class AppSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
         limits.DEFAULT_IDLE
     )
 
+    longest: Annotated[
+        fields.Longest,
+        Meta(description="seconds that a WebSocket or an event stream may stay open; 0 = for ever"),
+    ] = limits.DEFAULT_LONGEST
+
+    @property
+    def speaks_http(self) -> bool:
+        """Whether it is asked in HTTP, and not in uWSGI's protocol."""
+        return self.wsgi is None
+
     @property
     def kind(self) -> Literal["wsgi", "asgi", "command"]:
         """Which of the three entries it has."""

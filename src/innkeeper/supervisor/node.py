@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable
 from typing import Any
@@ -167,6 +168,9 @@ class Node:
         site = self.sites.get(domain)
         if step is Step.BIND and wanted is not None:
             self.sites[domain] = self._bind(wanted)
+        elif site is not None and step is Step.REBIND and wanted is not None:
+            self.sites[domain] = self._bind(wanted)
+            site.retire()
         elif step is Step.PUBLISH and wanted is not None:
             self._publish(wanted)
         elif step is Step.WITHDRAW:
@@ -187,8 +191,11 @@ class Node:
     def _bind(self, wanted: SiteSpec) -> Site:
         """The site's socket: the one that is kept since an earlier supervisor, or a new one."""
         listener, note = self._legacy.pop(wanted.domain, (None, {}))
+        if listener is not None and os.path.basename(listener.getsockname()) != starting.socket_name(wanted):
+            listener.close()  # the kind of app was changed while no supervisor looked
+            listener = None
         if listener is None:
-            listener = starting.bind(wanted.domain, self.services)
+            listener = starting.bind(wanted, self.services)
         for flag in ("failed", "busy", "slow"):
             self.services.routes.clear_flag(wanted.domain, flag)
         site = Site(wanted, listener, self.services)
@@ -205,6 +212,7 @@ class Node:
                 aliases=wanted.aliases,
                 enabled=wanted.enabled,
                 has_app=wanted.app is not None,
+                speaks_http=wanted.app is not None and wanted.app.speaks_http,
                 static=tuple(
                     (entry.url, str(layout.on_host(wanted.tenant, entry.path))) for entry in wanted.static
                 ),

@@ -11,6 +11,7 @@ class Step(Enum):
     """One thing to do to a site, in the order in which they are to be done."""
 
     BIND = "bind the listening socket"
+    REBIND = "bind a listening socket of another kind beside the one before"
     PUBLISH = "publish the routes"
     ENABLE = "let requests wake it"
     RELOAD = "replace the worker by one with the new code"
@@ -28,14 +29,17 @@ def steps(actual: SiteSpec | None, wanted: SiteSpec | None, *, touched: bool = F
         return (Step.WITHDRAW, Step.STOP, *((Step.UNBIND,) if actual.app else ()))
     found: list[Step] = []
     had_app, has_app = actual is not None and actual.app is not None, wanted.app is not None
+    rebound = _protocol(actual) != _protocol(wanted) and has_app and had_app
     if has_app and not had_app:
         found.append(Step.BIND)
+    if rebound:
+        found.append(Step.REBIND)
     if actual is None or _routes(actual) != _routes(wanted):
         found.append(Step.PUBLISH)
     was_enabled = actual is not None and actual.enabled
     if has_app and wanted.enabled and not (was_enabled and had_app):
         found.append(Step.ENABLE)
-    elif has_app and wanted.enabled and (touched or _process(actual) != _process(wanted)):
+    elif has_app and wanted.enabled and not rebound and (touched or _process(actual) != _process(wanted)):
         found.append(Step.RELOAD)
     elif has_app and not wanted.enabled and (was_enabled or not had_app):
         found.append(Step.DISABLE)
@@ -46,7 +50,15 @@ def steps(actual: SiteSpec | None, wanted: SiteSpec | None, *, touched: bool = F
 
 def _routes(spec: SiteSpec) -> tuple[object, ...]:
     """What the edge sees of a site."""
-    return (spec.tenant, spec.aliases, spec.enabled, spec.app is not None, spec.static, spec.password)
+    return (
+        *(spec.tenant, spec.aliases, spec.enabled, spec.app is not None),
+        *(_protocol(spec), spec.static, spec.password),
+    )
+
+
+def _protocol(spec: SiteSpec | None) -> bool | None:
+    """What is spoken on a site's socket: HTTP or not; None for a site without an app."""
+    return spec.app.speaks_http if spec is not None and spec.app is not None else None
 
 
 def _process(spec: SiteSpec | None) -> tuple[object, ...] | None:

@@ -64,6 +64,18 @@ PRELOAD = (
     "jinja2.ext",
     "werkzeug.debug",
     "werkzeug.middleware.proxy_fix",
+    "asyncio",
+    "innkeeper.worker.asgi",
+    "uvloop",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
+    "fastapi",
+    "fastapi.responses",
+    "fastapi.middleware.cors",
+    "starlette.middleware.sessions",
+    "starlette.staticfiles",
+    "starlette.templating",
+    "starlette.websockets",
 )
 
 

@@ -24,6 +24,7 @@ ORDERS = 3  # times that a start is ordered before a zygote that dies over it is
 LOAD_LIMIT = 120.0  # seconds an app may take to load
 DRAIN_SLACK = 20.0  # seconds past the time limit of requests after which a draining worker is killed
 WATCH_LIMIT = 900.0  # seconds that a failed worker stays to watch for its file to be mended
+RETIREMENT = 2.0  # seconds that a site whose kind of app was changed goes on taking what is in its queue
 FLAG_TIME = 2.0  # seconds that visitors are told "busy" or "too slow"
 
 
@@ -91,7 +92,7 @@ class Site:
         wakeups, before = self._services.wakeups, self.listener
         wakeups.remove(before.fileno())
         note = {"wakes": self.wakes, "cold_start_ms": self.cold_start_ms}
-        self.listener = starting.bind(self.spec.domain, self._services, note)
+        self.listener = starting.bind(self.spec, self._services, note)
         wakeups.add(self.spec.domain, self.listener.fileno())
         before.close()
         self.note(troubles.socket_shut())
@@ -135,6 +136,13 @@ class Site:
         self._services.wakeups.remove(self.listener.fileno())
         troubles.turn_away(self.listener)
         self.listener.close()
+
+    def retire(self) -> None:
+        """Another `Site` has taken its place, at another socket: close as soon as this one's queue is empty."""
+        if self._worker is None and self._next is None:
+            self.close()
+        else:
+            asyncio.get_running_loop().call_later(RETIREMENT, self.close)
 
     def adopt(self, workers: list[tuple[Worker, str]]) -> None:
         """Go on with workers ("ready", "starting" or "leaving") that an earlier supervisor had started."""
@@ -227,6 +235,8 @@ class Site:
             self._flag("slow")
             self.note(troubles.too_slow(self.spec))
             worker.ask("proceed")
+        elif event == "late":
+            self.note(troubles.too_slow(self.spec))
         elif event == "crashed":
             worker.told = True
             self._note_end(message)

@@ -6,7 +6,7 @@ import os
 import socket
 from typing import Any
 
-from innkeeper.edge import logs, rotation
+from innkeeper.edge import logs, rotation, routes
 from innkeeper.kernel import sockets
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
@@ -21,13 +21,19 @@ BACKLOG = 4096  # connections that may wait for a worker; the kernel cuts it to 
 _SOCKET_MODE = 0o660
 
 
-def bind(domain: str, services: Services, note: dict[str, Any] | None = None) -> socket.socket:
+def bind(spec: SiteSpec, services: Services, note: dict[str, Any] | None = None) -> socket.socket:
     """Bind a site's listening socket, in the place of one that may be there, and give it into keeping."""
-    directory = f"live/{domain}"
+    directory = f"live/{spec.domain}"
     os.makedirs(directory, mode=0o755, exist_ok=True)
-    listener = sockets.listen(f"{directory}/sock", mode=_SOCKET_MODE, gid=services.edge_gid, backlog=BACKLOG)
-    services.custody.keep(f"site:{domain}", [listener.fileno()], note)
+    path = f"{directory}/{socket_name(spec)}"
+    listener = sockets.listen(path, mode=_SOCKET_MODE, gid=services.edge_gid, backlog=BACKLOG)
+    services.custody.keep(f"site:{spec.domain}", [listener.fileno()], note)
     return listener
+
+
+def socket_name(spec: SiteSpec) -> str:
+    """The name of a site's socket, by what is spoken on it: apps of different kinds never share one."""
+    return routes.HTTP_SOCKET if spec.app is not None and spec.app.speaks_http else routes.UWSGI_SOCKET
 
 
 def start(spec: SiteSpec, listener: socket.socket, services: Services, hear: Hear) -> Worker:
@@ -82,6 +88,7 @@ def order_for(identity: int, spec: SiteSpec, tenant: TenantSpec) -> Order:
         tenant=spec.tenant,
         uid=tenant.uid,
         gid=tenant.uid,
+        kind=app.kind,
         entry=app.target,
         callable=app.callable,
         directory=app.directory,
@@ -91,6 +98,7 @@ def order_for(identity: int, spec: SiteSpec, tenant: TenantSpec) -> Order:
         threads=app.threads,
         timeout=float(app.timeout),
         idle=float(app.idle),
+        longest=float(app.longest),
         open_files=spec.limits.open_files,
         tasks=tenant.limits.tasks,
         file_size=bytes_of(tenant.limits.disk),
@@ -128,12 +136,12 @@ def zygote_of(spec: SiteSpec, services: Services) -> Zygote:
     """The zygote of the site's runtime; SpecError when there is none, or the app is of a kind not served yet."""
     app = spec.app
     assert app is not None, "a static site has no worker"
-    if app.kind != "wsgi":
+    if app.kind == "command":
         raise SpecError(
             Problem(
                 "app-kind-unserved",
                 f"{spec.domain}.toml: [app] has `{app.kind}`, which this version of Innkeeper does not serve yet",
-                "Use `wsgi = …` for now; ASGI apps and commands come with a later version.",
+                "Use `wsgi = …` or `asgi = …` for now; commands come with a later version.",
             )
         )
     name = app.runtime or services.default_runtime

@@ -23,17 +23,23 @@ _PAGE = """<!doctype html>
 <p>{text}</p>
 <p><b>If this is your site:</b> {owner}</p>
 """
-_FAILED = _PAGE.format(
+FAILED = _PAGE.format(
     code=500,
     title="The site failed to answer",
     text="Something went wrong in the site itself. Trying again later may help.",
     owner="the traceback is at the end of your error log.",
 ).encode()
-_TOO_LARGE = _PAGE.format(
+TOO_LARGE = _PAGE.format(
     code=413,
     title="This upload is too large",
     text="What you sent is larger than this site accepts. Try a smaller file.",
     owner="the limit is <code>body</code> under <code>[limits]</code> in its settings.",
+).encode()
+TOO_SLOW = _PAGE.format(
+    code=504,
+    title="The site took too long",
+    text="It did not answer in the time it has for a request. Trying again later may help.",
+    owner="the limit is <code>timeout</code> under <code>[app]</code> in its settings.",
 ).encode()
 
 
@@ -48,14 +54,14 @@ def guarded(app: App, largest_body: int = 0) -> App:
         if largest_body and int(environ.get("CONTENT_LENGTH") or 0) > largest_body:
             start_response("413 Content Too Large", [("Content-Type", "text/html; charset=utf-8")])
             _finish(body)
-            return [_TOO_LARGE]
+            return [TOO_LARGE]
         try:
             result = app(environ, start_response)
         except Exception:  # the app's own fault of any kind
             traceback.print_exc()
-            headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(_FAILED)))]
+            headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(FAILED)))]
             start_response("500 Internal Server Error", headers)
-            result = [_FAILED]
+            result = [FAILED]
         if not environ.get("CONTENT_LENGTH") or environ["CONTENT_LENGTH"] == "0":
             return result
         if isinstance(result, (list, tuple)) or hasattr(result, "read"):

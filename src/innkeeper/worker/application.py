@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import inspect
 import os
 import sys
 import traceback
@@ -19,6 +20,7 @@ from innkeeper.worker import touch
 from innkeeper.worker.order import Order
 
 MODULE = "innkeeper_app"
+_ARTICLE = {"wsgi": "a WSGI", "asgi": "an ASGI"}
 MAX_TRACEBACK = 16 * 1024
 MARKS: Dict[str, List[int]] = {}  # of WSGI files, by path, as they were when they were read
 
@@ -36,19 +38,53 @@ def search_path(order: Order, real: Callable[[str], str]) -> List[str]:
     return [real(f"/home/{order.tenant}")]
 
 
-def load(entry: str, name: Optional[str]) -> Any:
+NAMES = {"wsgi": ("application", "app"), "asgi": ("app", "application")}  # looked for when none is given
+
+
+def load(entry: str, name: Optional[str], kind: str = "wsgi") -> Any:
     """The callable that `entry` ("/path.py" or "module") holds under `name` (default: application, app)."""
     module = _load_file(entry) if entry.startswith("/") else importlib.import_module(entry)
-    for candidate in (name,) if name else ("application", "app"):
+    for candidate in (name,) if name else NAMES[kind]:
         found: Any = module
         for part in candidate.split("."):
             found = getattr(found, part, None)
         if callable(found):
+            if kind == "wsgi" and is_coroutine_function(found):
+                raise LoadError(f"`{candidate}` in {entry} is an ASGI app; write `asgi = …` in the site file")
             return found
         if found is not None:
             raise LoadError(f"`{candidate}` in {entry} is a {type(found).__name__}, which can't be called")
     wanted = f"`{name}`" if name else "`application` or `app`"
-    raise LoadError(f"{entry} has no {wanted}; it needs a WSGI callable of that name")
+    raise LoadError(f"{entry} has no {wanted}; it needs {_ARTICLE[kind]} callable of that name")
+
+
+def is_coroutine_function(app: Any) -> bool:
+    """Whether calling the app makes a coroutine, as ASGI wants it."""
+    if inspect.isclass(app):
+        return hasattr(app, "__await__")
+    call = getattr(app, "__call__", None)  # noqa: B004 - not whether it can be called, but how
+    return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call)
+
+
+def as_asgi3(app: Any) -> Any:
+    """The app as one that takes scope, receive and send at once. LoadError for what is no ASGI app."""
+    if is_coroutine_function(app):
+        return app
+    try:
+        wanted = len(inspect.signature(app).parameters)
+    except (TypeError, ValueError):
+        wanted = 1
+    if wanted == 2:
+        raise LoadError("it takes two arguments, so it is a WSGI app; write `wsgi = …` in the site file")
+
+    async def adapted(scope: Any, receive: Any, send: Any) -> None:
+        """The older form of ASGI, or a callable that returns a coroutine."""
+        if wanted >= 3:
+            await app(scope, receive, send)
+        else:
+            await app(scope)(receive, send)
+
+    return adapted
 
 
 def _load_file(path: str) -> ModuleType:

@@ -151,6 +151,8 @@ class First:
                 )
             elif event == "slow":
                 self._on_slow(child)
+            elif event == "late":
+                self._tell("late")
             elif event == "files":
                 self._on_files(child)
             elif event == "gated":

@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 import time
-from typing import Callable
+from typing import Any, Callable
 
 from innkeeper.kernel import processes, sockets
 from innkeeper.worker.requests import InFlight
@@ -23,6 +23,7 @@ SETTLE = 2  # looks in a row without a request before a gated process ends
 RESERVE = 16  # files that a process may open beyond the app's limit, for looking after it
 NEARLY = 8  # files left when the app is taken to be out of them
 _LONGEST_TICK = 5.0
+_LAST_WORDS = 10.0  # seconds that an app may take for its own end
 
 
 class Monitor:
@@ -31,18 +32,22 @@ class Monitor:
     def __init__(
         self,
         link: socket.socket,
-        listener: int,
+        in_flight: InFlight,
         timeout: float,
         idle: float,
         open_files: int,
         finished: Callable[[], int],
+        finish: Callable[[], Any],
+        on_gate: Callable[[], Any],
     ) -> None:
         self._link = link
-        self._in_flight = InFlight(listener)
+        self._in_flight = in_flight
         self._timeout = timeout
         self._idle = idle
         self._open_files = open_files
         self._finished = finished  # how many requests have been answered so far
+        self._finish = finish  # begins the orderly end of the process, when nothing is in flight any more
+        self._on_gate = on_gate  # called when nothing more is accepted
         self._busy_tick = max(0.1, min(1.0, timeout / 4))
         self._quiet_tick = max(0.1, min(_LONGEST_TICK, timeout / 2, idle / 4 if idle else _LONGEST_TICK))
 
@@ -86,6 +91,7 @@ class Monitor:
         processes.limit_files(self._open_files + RESERVE)
         self._in_flight.close_gate()
         self._say("gated")
+        self._on_gate()
         quiet = 0
         while quiet < SETTLE:
             age = self._look()
@@ -94,8 +100,8 @@ class Monitor:
                 self._say("slow")
                 time.sleep(1.0)
             time.sleep(DRAIN_STEP)
-        os.kill(os.getpid(), signal.SIGINT)  # uWSGI ends, running what the app registered with atexit
-        time.sleep(5.0)
+        self._finish()
+        time.sleep(_LAST_WORDS)
         os._exit(0)
 
     def _say(self, event: str, **detail: bool) -> None:

@@ -45,7 +45,8 @@ class Order:
     tenant: str
     uid: int
     gid: int
-    entry: str = ""  # "/path.py" or "module"
+    kind: str = "wsgi"  # or "asgi", "command"
+    entry: str = ""  # "/path.py" or "module", or the command
     callable: Optional[str] = None
     directory: Optional[str] = None
     virtualenv: Optional[str] = None
@@ -57,6 +58,7 @@ class Order:
     threads: int = 1
     timeout: float = 300.0  # seconds a request may take
     idle: float = 900.0  # seconds without requests before it asks to sleep; 0 = never
+    longest: float = 86_400.0  # seconds that a WebSocket or an event stream may be open; 0 = any
     open_files: int = 4096
     tasks: int = 512  # processes and threads of the tenant's, in all of its sandboxes
     file_size: int = 0  # bytes that one file may have; 0 = as the file system allows

@@ -11,7 +11,7 @@ import socket
 from typing import NamedTuple, NoReturn, Optional
 
 from innkeeper.kernel import cgroups, processes, sockets
-from innkeeper.worker import fence, helper, sandbox, wsgi
+from innkeeper.worker import fence, helper, kinds, sandbox
 from innkeeper.worker.children import Children
 from innkeeper.worker.first import First, stop_strays
 from innkeeper.worker.order import MAX_DESCRIPTORS, Descriptors, Order
@@ -38,7 +38,7 @@ def become_first(
         if order.is_helper:
             fence.close()
             helper.run(order, places, given)
-        status = First(order, places, given, wsgi.serve, children).run()
+        status = First(order, places, given, kinds.serve, children).run()
         if not places.walled:
             stop_strays()
     except BaseException as error:
@@ -81,7 +81,7 @@ def _wait_to_serve(link: socket.socket, places: Places) -> NoReturn:
                 os.close(door)
             sandbox.settle(order, places)
             processes.die_with_parent()  # anew, because becoming another user has cleared it
-            wsgi.serve(order, places, given, link)
+            kinds.serve(order, places, given, link)
     finally:
         os._exit(70)
 

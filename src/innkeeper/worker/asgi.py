@@ -1,0 +1,126 @@
+"""A serving process: uvicorn's protocols on the site's listening socket, with the tenant's ASGI app in it.
+
+uvicorn's own server is left out: it would close connections that it has accepted and not yet read from, and
+look ten times a second whether it is to end. What is used of it is the part that speaks HTTP and WebSocket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from typing import Any, Callable, List
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from innkeeper.kernel import sockets
+from innkeeper.worker import application
+from innkeeper.worker.exchanges import Exchanges
+from innkeeper.worker.lifespan import Lifespan
+from innkeeper.worker.requests import InFlight
+from innkeeper.worker.serving import Server
+
+_PATIENCE = 5.0  # seconds that tasks which outlive their requests have at the end
+_BACKLOG = 4096  # as the supervisor has set it
+_HEAD_START = 1.0  # seconds that the event loop has to give up a request by itself, before all are ended
+_HEADERS = 64 << 10  # bytes of request headers, as for WSGI
+
+
+class _Busy(InFlight):
+    """The requests in flight, whose age is that of the oldest one that still waits for its answer."""
+
+    def __init__(self, listener: int, oldest: Callable[[], float]) -> None:
+        super().__init__(listener)
+        self._oldest = oldest
+
+    def look(self) -> float:
+        """Seconds since the app last did anything for the most neglected request; 0 when none is in flight."""
+        if not super().look():
+            return 0.0
+        return max(1e-6, time.monotonic() - self._oldest() - _HEAD_START)
+
+
+class AsgiServer(Server):
+    """One process with an event loop: start-up of the app, requests, shutdown of the app."""
+
+    program = "uvicorn"
+
+    def run(self) -> None:
+        self.prepare()
+        loop = _new_loop()
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        app = self.load()
+        try:
+            app = application.as_asgi3(app)
+        except application.LoadError as error:
+            self.fail(error)
+        lifespan = Lifespan(app)
+        try:
+            await lifespan.start()
+        except Exception as error:  # the app's own
+            self.fail(error)
+        order = self._order
+        exchanges = Exchanges(
+            app,
+            order.body,
+            order.timeout,
+            order.longest,
+            on_late=lambda: sockets.send(self._link, {"event": "late"}),
+        )
+        config = uvicorn.Config(
+            exchanges.handle,
+            loop="none",
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            forwarded_allow_ips="*",  # nobody but nginx can connect, and it overwrites what visitors claim
+            server_header=False,
+            date_header=False,
+            h11_max_incomplete_event_size=_HEADERS,
+            workers=1,
+        )
+        config.load()
+        state = ServerState()
+        listener = socket.socket(fileno=self._given.listener)
+        stopped = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, stopped.set)
+        server = await loop.create_server(
+            lambda: config.http_protocol_class(config=config, server_state=state, app_state=lifespan.state),
+            sock=listener,
+            backlog=_BACKLOG,
+        )
+        self.become_ready(
+            _Busy(listener.fileno(), exchanges.oldest),
+            exchanges.finished,
+            finish=lambda: loop.call_soon_threadsafe(stopped.set),
+            on_gate=lambda: loop.call_soon_threadsafe(exchanges.say_farewell),
+        )
+        await stopped.wait()
+        await _let_finish(state.tasks)
+        await lifespan.stop()
+        del server
+        os._exit(0)
+
+
+async def _let_finish(tasks: set[asyncio.Task[None]]) -> None:
+    """What apps do after an answer, such as background tasks, comes to its end."""
+    left: List[Any] = list(tasks)
+    if left:
+        await asyncio.wait(left, timeout=_PATIENCE)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop

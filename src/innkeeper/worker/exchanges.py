@@ -1,0 +1,265 @@
+"""Between uvicorn and an ASGI app: which requests wait, what an app leaves undone, and farewells.
+
+A request counts as neglected since the app last received or sent anything for it. WebSockets and event
+streams are never neglected: they stay open until one side ends them, the process is replaced, or they have
+lasted for as long as the site allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+import traceback
+from typing import Any, Awaitable, Callable, Dict, Optional, Set
+
+from innkeeper.worker import answering
+
+Message = Dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_RESTART = 1012  # "Service Restart" in IANA's registry of WebSocket close codes
+_NEVER = float("inf")
+_SOONEST = 0.1  # seconds between looks for neglected requests
+
+
+class Exchanges:
+    """All requests and WebSockets that are open in this process."""
+
+    def __init__(
+        self, app: Any, largest_body: int, timeout: float, longest: float, on_late: Callable[[], None]
+    ) -> None:
+        self._app = app
+        self._largest_body = largest_body
+        self._timeout = timeout
+        self._longest = longest
+        self._on_late = on_late  # called when a request was given up
+        self._open: Set[_Exchange] = set()
+        self._finished = 0
+        self._leaving = False
+        self._looking = False
+
+    def finished(self) -> int:
+        """How many have come to their end."""
+        return self._finished
+
+    def oldest(self) -> float:
+        """When the most neglected request was last seen to; now when none is.
+
+        Those that were given up a moment ago are left to the event loop.
+        """
+        now = time.monotonic()
+        with contextlib.suppress(RuntimeError):  # another thread's set has changed: look again next time
+            return min((one.seen for one in list(self._open) if one.seen != _NEVER), default=now)
+        return now
+
+    def say_farewell(self) -> None:
+        """This process is being replaced: those who would stay for ever are asked to come again."""
+        self._leaving = True
+        for one in list(self._open):
+            one.leave()
+
+    async def handle(self, scope: Any, receive: Receive, send: Send) -> None:
+        """The ASGI app that uvicorn calls."""
+        kind = _WebSocket if scope["type"] == "websocket" else _Request
+        one = kind(scope, receive, send, self)
+        self._open.add(one)
+        self._look_later()
+        try:
+            await one.run(self._app)
+        finally:
+            one.end()
+            self._open.discard(one)
+            self._finished += 1
+
+    @property
+    def leaving(self) -> bool:
+        return self._leaving
+
+    @property
+    def largest_body(self) -> int:
+        return self._largest_body
+
+    @property
+    def longest(self) -> float:
+        return self._longest
+
+    def _look_later(self) -> None:
+        if not self._looking:
+            self._looking = True
+            due = self.oldest() + self._timeout - time.monotonic()
+            asyncio.get_running_loop().call_later(max(_SOONEST, due), self._look)
+
+    def _look(self) -> None:
+        """Give up the requests that the app does nothing for, while the others go on."""
+        self._looking = False
+        limit = time.monotonic() - self._timeout
+        for one in list(self._open):
+            if one.seen <= limit:
+                one.give_up()
+                self._on_late()
+        if self._open:
+            self._look_later()
+
+
+class _Exchange:
+    """One request or WebSocket, and the app's task for it."""
+
+    def __init__(self, scope: Any, receive: Receive, send: Send, all_of_them: Exchanges) -> None:
+        self.seen = time.monotonic()
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._all = all_of_them
+        self._task = asyncio.current_task()
+        self._given_up = False
+        self._timer: Optional[asyncio.TimerHandle] = None
+        self._farewell: Optional[asyncio.Future[None]] = None
+
+    async def run(self, app: Any) -> None:
+        raise NotImplementedError
+
+    def give_up(self) -> None:
+        """The app has taken too long."""
+        self.seen, self._given_up = _NEVER, True
+        if self._task is not None:
+            self._task.cancel()
+
+    def leave(self) -> None:
+        """End it, if it is of a kind that does not end by itself."""
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _last(self) -> None:
+        """From here on it may stay open for long, but not for ever."""
+        self.seen = _NEVER
+        if self._all.longest and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._all.longest, self.leave)
+        if self._all.leaving:
+            asyncio.get_running_loop().call_soon(self.leave)
+
+
+class _WebSocket(_Exchange):
+    _accepted = _closed = False
+
+    async def run(self, app: Any) -> None:
+        try:
+            await app(self._scope, self._receive, self._pass_on)
+        except asyncio.CancelledError:
+            if not self._given_up:
+                raise
+
+    async def _pass_on(self, message: Message) -> None:
+        if self._closed:
+            return
+        if message["type"] == "websocket.accept":
+            self._accepted = True
+            await self._send(message)
+            self._last()
+            return
+        self._closed = message["type"] == "websocket.close"
+        await self._send(message)
+
+    def leave(self) -> None:
+        if self._accepted and not self._closed:
+            self._closed = True
+            self._farewell = asyncio.ensure_future(self._close())
+
+    async def _close(self) -> None:
+        with contextlib.suppress(Exception):  # the visitor has gone at the same moment
+            await self._send({"type": "websocket.close", "code": _RESTART, "reason": "service restart"})
+
+
+class _Request(_Exchange):
+    _started = _complete = _streams = _read = False
+    _received = 0
+
+    async def run(self, app: Any) -> None:
+        headers = dict(self._scope["headers"])
+        length = int(headers.get(b"content-length") or 0)
+        self._read = not length and b"transfer-encoding" not in headers
+        largest = self._all.largest_body
+        if largest and length > largest:
+            await self._say(413, answering.TOO_LARGE)
+            return
+        try:
+            await app(self._scope, self._take, self._pass_on)
+        except asyncio.CancelledError:
+            if not self._given_up:
+                raise
+            await self._say(504, answering.TOO_SLOW)
+        except BodyTooLarge:
+            await self._say(413, answering.TOO_LARGE)
+        except Exception:  # the app's own fault of any kind
+            traceback.print_exc(file=sys.stderr)
+            if self._started and not self._complete:
+                raise  # the visitor is to see that the answer is not whole
+            await self._say(500, answering.FAILED)
+        else:
+            if not self._started:
+                print(f"the app gave no answer to {self._scope['path']}", file=sys.stderr)
+                await self._say(500, answering.FAILED)
+
+    async def _take(self) -> Message:
+        message = await self._receive()
+        self._touch()
+        if message["type"] == "http.request":
+            self._received += len(message.get("body", b""))
+            self._read = not message.get("more_body", False)
+            if self._all.largest_body and self._received > self._all.largest_body:
+                raise BodyTooLarge
+        return message
+
+    async def _pass_on(self, message: Message) -> None:
+        if self._complete:
+            return
+        self._touch()
+        if message["type"] == "http.response.start":
+            self._started = True
+            self._streams = any(
+                name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+                for name, value in message.get("headers", ())
+            )
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            await self._read_rest()
+            self._complete = True
+        await self._send(message)
+        if self._streams and not self._complete:
+            self._last()
+
+    def _touch(self) -> None:
+        if self.seen != _NEVER:
+            self.seen = time.monotonic()
+
+    async def _read_rest(self) -> None:
+        """What is left of the body: an end with unread data would destroy the answer on its way."""
+        while not self._read:
+            message = await self._receive()
+            self._read = message["type"] != "http.request" or not message.get("more_body", False)
+
+    async def _say(self, status: int, page: bytes) -> None:
+        if self._started:
+            return
+        headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"%d" % len(page))]
+        self._started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._read_rest()
+        self._complete = True
+        await self._send({"type": "http.response.body", "body": page})
+
+    def leave(self) -> None:
+        if self._streams and not self._complete:
+            self._complete = True
+            self._farewell = asyncio.ensure_future(self._close())
+
+    async def _close(self) -> None:
+        with contextlib.suppress(Exception):  # the visitor has gone at the same moment
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class BodyTooLarge(Exception):
+    """More was sent than the site takes, and without saying beforehand how much it is."""

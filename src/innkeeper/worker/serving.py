@@ -1,0 +1,113 @@
+"""What all serving processes have in common: their place, their streams, loading the app, and telling of it."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import socket
+import sys
+from typing import Any, Callable, List, NoReturn, Optional, TextIO
+
+from innkeeper.kernel import processes, sockets
+from innkeeper.worker import application, virtualenv
+from innkeeper.worker.children import STACK_SIGNAL
+from innkeeper.worker.monitor import RESERVE, Monitor
+from innkeeper.worker.order import Descriptors, Order
+from innkeeper.worker.places import Places
+from innkeeper.worker.requests import InFlight
+
+LOAD_FAILED = 78  # exit status, EX_CONFIG of sysexits.h
+
+
+class Server:
+    """One serving process. A kind of app overrides `run`, which returns when the process is to end."""
+
+    program = ""  # what the app finds in sys.argv
+
+    def __init__(self, order: Order, places: Places, given: Descriptors, link: socket.socket) -> None:
+        self._order = order
+        self._places = places
+        self._given = given
+        self._link = link
+
+    def run(self) -> None:
+        """Load the app and serve it until drained."""
+        raise NotImplementedError
+
+    def real(self, path: str) -> str:
+        """Where a path of the tenant's is found by this process."""
+        return self._places.real(self._order.tenant, path)
+
+    def prepare(self) -> None:
+        """Stand in the app's directory with the app's module path; what is printed goes to server.log."""
+        os.dup2(self._given.stdout, 1)
+        os.close(self._given.stdout)
+        os.dup2(1, 2)
+        try:
+            os.chdir(self.real(self._order.directory or f"/home/{self._order.tenant}"))
+        except OSError as error:
+            self.fail(error)
+        virtualenv.activate(self._order.virtualenv and self.real(self._order.virtualenv))
+        sys.path[:0] = application.search_path(self._order, self.real)
+        sys.argv[:] = [self.program]
+
+    def load(self) -> Any:
+        """The app itself; a failure ends the process. Meanwhile stderr is the app's."""
+        os.dup2(self._given.stderr, 2)
+        self.limit_files()
+        sys.stdout, sys.stderr = _line_by_line(1), _line_by_line(2)
+        try:
+            return application.load(self._target, self._order.callable, self._order.kind)
+        except BaseException as error:  # whatever a tenant's code raises, SystemExit too, is a failed load
+            self.fail(error)
+
+    def limit_files(self) -> None:
+        """From here on the app's limit of open files holds."""
+        processes.limit_files(self._order.open_files, self._order.open_files + RESERVE)
+
+    def become_ready(
+        self,
+        in_flight: InFlight,
+        finished: Callable[[], int],
+        finish: Callable[[], Any],
+        on_gate: Callable[[], Any] = lambda: None,
+    ) -> None:
+        """About to accept: stderr is the app's alone, the watch begins, and the first process is told."""
+        os.dup2(self._given.stderr, 2)
+        os.close(self._given.stderr)
+        os.set_inheritable(self._given.listener, False)
+        with contextlib.suppress(ValueError, RuntimeError, OSError):
+            faulthandler.register(STACK_SIGNAL, file=2, all_threads=True)
+        order = self._order
+        monitor = Monitor(
+            self._link, in_flight, order.timeout, order.idle, order.open_files, finished, finish, on_gate
+        )
+        monitor.start()
+        watched, mark = self._watched
+        sockets.send(self._link, {"event": "loaded", "watched": watched, "mark": mark})
+
+    @property
+    def _target(self) -> str:
+        entry = self._order.entry
+        return self.real(entry) if entry.startswith("/") else entry
+
+    @property
+    def _watched(self) -> tuple[Optional[str], Optional[List[int]]]:
+        return application.watched_file(self._target)
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Tell why the app could not be loaded, and end."""
+        text = application.explain(error)
+        os.write(self._given.stderr, text.encode(errors="backslashreplace"))
+        summary = f"{type(error).__name__}: {error}".strip(": ")[:500]
+        if isinstance(error, application.LoadError):
+            summary = str(error)[:500]
+        mark = application.MARKS.get(self.real(self._order.entry))
+        sockets.send(self._link, {"event": "failed", "summary": summary, "traceback": text, "mark": mark})
+        os._exit(LOAD_FAILED)
+
+
+def _line_by_line(descriptor: int) -> TextIO:
+    """A stream whose lines are in the log at once, whatever becomes of the process."""
+    return open(descriptor, "w", buffering=1, closefd=False, encoding="utf-8", errors="backslashreplace")

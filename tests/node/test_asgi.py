@@ -1,0 +1,295 @@
+"""ASGI apps: woken, streamed, reloaded under load; WebSockets, event streams, start-up and shutdown."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from tests.node.harness import Load, Node, await_true
+
+APP = """
+import asyncio, contextlib, os
+from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
+from starlette.responses import StreamingResponse
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    print("started up", flush=True)
+    yield {"shared": "from the start-up"}
+    print("shut down", flush=True)
+
+app = FastAPI(lifespan=lifespan)
+
+@app.get("/")
+async def index(): return {"version": "VERSION"}
+
+@app.get("/pid")
+async def pid(): return os.getpid()
+
+@app.get("/state")
+async def state(request: Request): return request.state.shared
+
+@app.get("/who")
+async def who(request: Request):
+    return {"client": request.client.host, "url": str(request.url), "server": request.scope["server"]}
+
+@app.post("/length")
+async def length(request: Request): return len(await request.body())
+
+@app.post("/unread")
+async def unread(): return "not read"
+
+@app.post("/echo")
+async def echo(request: Request): return StreamingResponse(request.stream())
+
+@app.get("/events")
+async def events():
+    async def stream():
+        for number in range(10_000):
+            yield f"data: {number}\\n\\n"
+            await asyncio.sleep(0.2)
+    return StreamingResponse(stream(), media_type="text/event-stream")
+
+@app.get("/never")
+async def never(): await asyncio.sleep(3600)
+
+@app.get("/wrong")
+async def wrong(): raise RuntimeError("a fault of the app's")
+
+@app.websocket("/ws")
+async def ws(socket: WebSocket):
+    await socket.accept()
+    with contextlib.suppress(WebSocketDisconnect):
+        while True: await socket.send_text(await socket.receive_text())
+"""
+DOMAIN = "asgi.test"
+
+
+def websocket(node: Node, domain: str, path: str = "/ws") -> ClientConnection:
+    link = socket.create_connection(("127.0.0.1", node.port), timeout=10)
+    return connect(f"ws://{domain}{path}", sock=link, proxy=None, compression=None)
+
+
+@pytest.fixture(scope="module")
+def site(node: Node) -> Iterator[str]:
+    node.app(DOMAIN, APP, kind="asgi", app="timeout = 2")
+    yield DOMAIN
+    node.remove(DOMAIN)
+
+
+def test_an_asgi_app_is_woken_and_answers(node: Node, site: str) -> None:
+    answer = node.get(site)
+    assert (answer.status, answer.text) == (200, '{"version":"VERSION"}')
+    assert "server" not in answer.headers or "uvicorn" not in answer.headers["server"]
+
+
+def test_start_up_shares_its_state_with_requests(node: Node, site: str) -> None:
+    assert node.get(site, "/state").text == '"from the start-up"'
+    assert "started up" in node.log(site, "server")
+
+
+def test_the_app_sees_the_visitor_and_not_nginx(node: Node, site: str) -> None:
+    said = node.get(
+        site, "/who?a=%2F", headers={"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"}
+    ).text
+    assert '"client":"127.0.0.1"' in said
+    assert f'"url":"http://{site}/who?a=%2F"' in said
+    assert "live/" not in said
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 5_000_000])
+def test_bodies_arrive_whole(node: Node, site: str, size: int) -> None:
+    assert node.get(site, "/length", method="POST", body=b"x" * size).text == str(size)
+
+
+def test_an_answer_comes_though_the_body_was_not_read(node: Node, site: str) -> None:
+    for _ in range(5):
+        assert node.get(site, "/unread", method="POST", body=b"x" * 3_000_000).text == '"not read"'
+
+
+def test_what_is_sent_streams_through_both_ways(node: Node, site: str) -> None:
+    """The answer to the first half of a body is there before the second half is sent."""
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=10)
+    connection.putrequest("POST", "/echo", skip_host=True)
+    connection.putheader("Host", site)
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders()
+    connection.send(b"5\r\nfirst\r\n")
+    response = connection.response_class(connection.sock)
+    response.begin()
+    assert response.read1(5) == b"first"
+    connection.send(b"6\r\nsecond\r\n0\r\n\r\n")
+    assert response.read() == b"second"
+    connection.close()
+
+
+def test_events_come_when_they_happen(node: Node, site: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=10)
+    connection.request("GET", "/events", headers={"Host": site})
+    response = connection.getresponse()
+    began = time.monotonic()
+    assert [response.readline() for _ in range(3)] == [b"data: 0\n", b"\n", b"data: 1\n"]
+    assert time.monotonic() - began < 2
+    time.sleep(3)  # longer than a request may take
+    assert node.get(site).status == 200
+    assert response.readline() == b"\n"
+    connection.close()
+
+
+def test_a_websocket_echoes_and_lasts_longer_than_a_request_may(node: Node, site: str) -> None:
+    with websocket(node, site) as ws:
+        for text in ("one", "two", "x" * 100_000):
+            ws.send(text)
+            assert ws.recv(timeout=5) == text
+        time.sleep(3)
+        ws.send("still there")
+        assert ws.recv(timeout=5) == "still there"
+
+
+def test_a_refused_websocket_is_refused(node: Node, site: str) -> None:
+    with pytest.raises(InvalidStatus):
+        websocket(node, site, "/nowhere")
+
+
+def test_a_request_that_is_never_answered_gets_504_and_the_others_live(node: Node, site: str) -> None:
+    pid = node.get(site, "/pid").text
+    answer = node.get(site, "/never")
+    assert answer.status == 504
+    assert "took too long" in answer.text
+    assert node.get(site, "/pid").text == pid
+    problems = [problem["code"] for problem in node.show(site)["problems"]]
+    assert "request-too-slow" in problems
+
+
+def test_a_fault_in_a_request_gives_500_and_its_traceback(node: Node, site: str) -> None:
+    assert node.get(site, "/wrong").status == 500
+    await_true(lambda: "RuntimeError: a fault of the app's" in node.log(site, "error"), 5)
+    assert node.get(site).status == 200
+
+
+def test_reloads_under_load_lose_nothing_and_websockets_are_told(node: Node) -> None:
+    domain = "reloading-asgi.test"
+    node.app(domain, APP, kind="asgi", app="processes = 2")
+    node.get(domain)
+    codes: list[int | None] = []
+
+    def hold() -> None:
+        with websocket(node, domain) as ws:
+            try:
+                while True:
+                    ws.send("x")
+                    ws.recv(timeout=10)
+                    time.sleep(0.01)
+            except ConnectionClosed as closed:
+                codes.append(closed.rcvd.code if closed.rcvd else None)
+
+    with Load(node, domain) as load:
+        for number in range(20):
+            holder = threading.Thread(target=hold)
+            holder.start()
+            time.sleep(0.1)
+            node.touch(domain, APP.replace("VERSION", str(number)))
+            wanted = f'{{"version":"{number}"}}'
+            await_true(lambda wanted=wanted: node.get(domain).text == wanted, 15)  # type: ignore[misc]
+            holder.join(15)
+            assert not holder.is_alive()
+    assert not load.failures
+    assert load.answers > 100
+    assert codes == [1012] * 20
+    await_true(lambda: node.log(domain, "server").count("shut down") >= 20, 10)
+
+
+def test_an_event_stream_ends_cleanly_at_a_reload(node: Node) -> None:
+    domain = "stream-ends.test"
+    node.app(domain, APP, kind="asgi")
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=20)
+    connection.request("GET", "/events", headers={"Host": domain})
+    response = connection.getresponse()
+    assert response.readline() == b"data: 0\n"
+    node.touch(domain, APP.replace("VERSION", "next"))
+    rest = response.read()  # raises IncompleteRead when it was cut off
+    assert rest.endswith(b"\n\n")
+
+
+FAILING = """
+import contextlib
+from fastapi import FastAPI
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    raise RuntimeError("the database is not there")
+    yield
+app = FastAPI(lifespan=lifespan)
+"""
+
+
+def test_a_failing_start_up_leaves_the_old_code_serving(node: Node) -> None:
+    domain = "rollback-asgi.test"
+    node.app(domain, APP, kind="asgi")
+    assert node.get(domain).status == 200
+    node.touch(domain, FAILING)
+    await_true(lambda: node.show(domain)["problems"], 10)
+    problem = node.show(domain)["problems"][0]
+    assert problem["code"] == "load-failed"
+    assert "the database is not there" in problem["message"]
+    assert node.get(domain).status == 200
+    assert "RuntimeError: the database is not there" in node.log(domain, "error")
+    node.touch(domain, APP.replace("VERSION", "mended"))
+    await_true(lambda: node.get(domain).text == '{"version":"mended"}', 10)
+
+
+PLAIN_ASGI = """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": b"plain"})
+"""
+
+
+def test_an_app_without_lifespan_is_served(node: Node) -> None:
+    node.app("plain-asgi.test", PLAIN_ASGI, kind="asgi")
+    assert node.get("plain-asgi.test").text == "plain"
+
+
+def test_an_app_of_the_other_kind_is_told_apart(node: Node) -> None:
+    node.app("mistaken-asgi.test", "def app(environ, start_response): ...", kind="asgi")
+    assert node.get("mistaken-asgi.test").status == 500
+    assert "write `wsgi = …`" in node.show("mistaken-asgi.test")["problems"][0]["message"]
+    node.app("mistaken-wsgi.test", PLAIN_ASGI)
+    assert node.get("mistaken-wsgi.test").status == 500
+    assert "write `asgi = …`" in node.show("mistaken-wsgi.test")["problems"][0]["message"]
+
+
+def test_an_open_websocket_keeps_the_site_awake_until_it_has_lasted_long_enough(node: Node) -> None:
+    domain = "awake-asgi.test"
+    node.app(domain, APP, kind="asgi", app="idle = 1\nlongest = 4")
+    with websocket(node, domain) as ws:
+        time.sleep(2.5)
+        assert node.state(domain) == "serving"
+        with pytest.raises(ConnectionClosed) as closed:
+            ws.recv(timeout=10)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+    node.await_state(domain, "asleep")
+    assert node.get(domain).status == 200
+
+
+def test_a_site_changes_from_wsgi_to_asgi_and_back_without_a_failed_request(node: Node) -> None:
+    domain = "kinds.test"
+    node.app(domain)
+    node.get(domain)
+    with Load(node, domain) as load:
+        for _ in range(3):
+            time.sleep(0.3)
+            node.app(domain, PLAIN_ASGI, kind="asgi")
+            await_true(lambda: node.get(domain).text == "plain", 10)
+            time.sleep(0.3)
+            node.app(domain)
+            await_true(lambda: node.get(domain).text == "hello", 10)
+    assert not load.failures
