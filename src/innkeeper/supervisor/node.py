@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterable
 from typing import Any
@@ -191,7 +190,7 @@ class Node:
     def _bind(self, wanted: SiteSpec) -> Site:
         """The site's socket: the one that is kept since an earlier supervisor, or a new one."""
         listener, note = self._legacy.pop(wanted.domain, (None, {}))
-        if listener is not None and os.path.basename(listener.getsockname()) != starting.socket_name(wanted):
+        if listener is not None and not starting.is_bound_for(listener, wanted):
             listener.close()  # the kind of app was changed while no supervisor looked
             listener = None
         if listener is None:

@@ -65,6 +65,11 @@ def start(spec: SiteSpec, listener: socket.socket, services: Services, hear: Hea
     return worker
 
 
+def is_bound_for(listener: socket.socket, spec: SiteSpec) -> bool:
+    """Whether what is spoken on a socket is what the site's app speaks."""
+    return os.path.basename(str(listener.getsockname())).rstrip("~") == socket_name(spec)
+
+
 def renew_logs(spec: SiteSpec, workers: list[Worker], kind: str, services: Services) -> None:
     """Set a full or old log aside, and have the workers write into a new one."""
     tenant = services.tenants.get(spec.tenant)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import tempfile
 import time
 import traceback
-from typing import Any, Awaitable, Callable, Dict, Optional, Set
+from typing import IO, Any, Awaitable, Callable, Dict, Optional, Set, Tuple
 
 from innkeeper.worker import answering
 
@@ -21,6 +22,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _RESTART = 1012  # "Service Restart" in IANA's registry of WebSocket close codes
+_CHUNK = 65536
+_IN_MEMORY = 1 << 20  # bytes of a body that are kept in memory, and not in a file
 _NEVER = float("inf")
 _SOONEST = 0.1  # seconds between looks for neglected requests
 
@@ -63,6 +66,7 @@ class Exchanges:
 
     async def handle(self, scope: Any, receive: Receive, send: Send) -> None:
         """The ASGI app that uvicorn calls."""
+        scope["server"] = _server(scope)
         kind = _WebSocket if scope["type"] == "websocket" else _Request
         one = kind(scope, receive, send, self)
         self._open.add(one)
@@ -102,6 +106,18 @@ class Exchanges:
                 self._on_late()
         if self._open:
             self._look_later()
+
+
+def _server(scope: Any) -> Tuple[str, int]:
+    """The host and port that the visitor has asked, in the place of our socket's path."""
+    secure = scope["scheme"] in ("https", "wss")
+    host, port = "", 443 if secure else 80
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host = value.decode("latin-1").rsplit(":", 1)[0]
+        elif name == b"x-forwarded-port" and value.isdigit():
+            port = int(value)
+    return host, port
 
 
 class _Exchange:
@@ -177,8 +193,11 @@ class _WebSocket(_Exchange):
 class _Request(_Exchange):
     _started = _complete = _streams = _read = False
     _received = 0
+    _rest: Optional[IO[bytes]] = None
 
     async def run(self, app: Any) -> None:
+        self._reading = asyncio.Lock()  # an app may have several tasks that receive
+        self._scope["asgi"] = {**self._scope["asgi"], "spec_version": "2.4"}  # see `_pass_on`
         headers = dict(self._scope["headers"])
         length = int(headers.get(b"content-length") or 0)
         self._read = not length and b"transfer-encoding" not in headers
@@ -195,6 +214,8 @@ class _Request(_Exchange):
         except BodyTooLarge:
             await self._say(413, answering.TOO_LARGE)
         except Exception:  # the app's own fault of any kind
+            if self._gone:
+                return
             traceback.print_exc(file=sys.stderr)
             if self._started and not self._complete:
                 raise  # the visitor is to see that the answer is not whole
@@ -205,50 +226,87 @@ class _Request(_Exchange):
                 await self._say(500, answering.FAILED)
 
     async def _take(self) -> Message:
-        message = await self._receive()
-        self._touch()
-        if message["type"] == "http.request":
-            self._received += len(message.get("body", b""))
-            self._read = not message.get("more_body", False)
-            if self._all.largest_body and self._received > self._all.largest_body:
-                raise BodyTooLarge
-        return message
+        if self._read and self._rest is None:
+            return await self._receive()  # nothing but the visitor's going is left to hear of
+        async with self._reading:
+            if self._rest is not None:
+                return self._take_from_rest(self._rest)
+            message = await self._receive()
+            self._touch()
+            if message["type"] == "http.request":
+                self._received += len(message.get("body", b""))
+                self._read = not message.get("more_body", False)
+                if self._all.largest_body and self._received > self._all.largest_body:
+                    raise BodyTooLarge
+            return message
 
     async def _pass_on(self, message: Message) -> None:
+        """OSError once the visitor has gone, as ASGI 2.4 has it: an app need not listen for that meanwhile,
+        and by listening take away pieces of a body that another of its tasks reads."""
         if self._complete:
             return
+        if self._gone:
+            raise OSError("the visitor has gone")
         self._touch()
         if message["type"] == "http.response.start":
+            await self._keep_rest()
             self._started = True
             self._streams = any(
                 name.lower() == b"content-type" and value.startswith(b"text/event-stream")
                 for name, value in message.get("headers", ())
             )
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
-            await self._read_rest()
             self._complete = True
         await self._send(message)
         if self._streams and not self._complete:
             self._last()
 
+    @property
+    def _gone(self) -> bool:
+        return bool(getattr(getattr(self._send, "__self__", None), "disconnected", False))
+
     def _touch(self) -> None:
         if self.seen != _NEVER:
             self.seen = time.monotonic()
 
-    async def _read_rest(self) -> None:
-        """What is left of the body: an end with unread data would destroy the answer on its way."""
-        while not self._read:
-            message = await self._receive()
-            self._read = message["type"] != "http.request" or not message.get("more_body", False)
+    async def _keep_rest(self) -> None:
+        """Read what is left of the body before the answer begins, for the app to read later if it likes.
+
+        nginx sends no more of a body once the answer has begun; and to end with unread data would destroy
+        the answer on its way.
+        """
+        if self._read:
+            return
+        async with self._reading:
+            rest = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by `end`
+            while not self._read:
+                message = await self._receive()
+                self._touch()
+                self._read = message["type"] != "http.request" or not message.get("more_body", False)
+                rest.write(message.get("body", b""))
+            rest.seek(0)
+            self._rest = rest
+
+    def _take_from_rest(self, rest: IO[bytes]) -> Message:
+        body = rest.read(_CHUNK)
+        more = len(body) == _CHUNK
+        if not more:
+            rest.close()
+            self._rest = None
+        return {"type": "http.request", "body": body, "more_body": more}
+
+    def end(self) -> None:
+        super().end()
+        if self._rest is not None:
+            self._rest.close()
 
     async def _say(self, status: int, page: bytes) -> None:
         if self._started:
             return
         headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"%d" % len(page))]
-        self._started = True
+        await self._keep_rest()
+        self._started = self._complete = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._read_rest()
-        self._complete = True
         await self._send({"type": "http.response.body", "body": page})
 
     def leave(self) -> None:
