@@ -135,7 +135,13 @@ def test_the_entry_of_an_app(line: str, kind: str, target: str, callable_name: s
 
 @pytest.mark.parametrize(
     ("key", "least", "most"),
-    [("processes", 1, 64), ("threads", 1, 256), ("timeout", 1, 86_400), ("idle", 0, 86_400 * 30), ("longest", 0, 86_400 * 30)],
+    [
+        ("processes", 1, 64),
+        ("threads", 1, 256),
+        ("timeout", 1, 86_400),
+        ("idle", 0, 86_400 * 30),
+        ("longest", 0, 86_400 * 30),
+    ],
 )
 def test_ranges(key: str, least: int, most: int) -> None:
     for number in (least, most):
