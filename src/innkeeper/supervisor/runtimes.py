@@ -65,7 +65,6 @@ PRELOAD = (
     "werkzeug.debug",
     "werkzeug.middleware.proxy_fix",
     "asyncio",
-    "innkeeper.worker.asgi",
     "uvloop",
     "uvicorn.protocols.http.httptools_impl",
     "uvicorn.protocols.websockets.websockets_sansio_impl",

@@ -125,7 +125,7 @@ def explain(error: BaseException) -> str:
         shown = shown.tb_next
     if isinstance(error, LoadError):
         return f"{error}\n"
-    lines = traceback.format_exception(type(error), error, shown)
+    lines = traceback.format_exception(type(error), error, shown or error.__traceback__)
     text = "".join(lines)
     if len(text) > MAX_TRACEBACK:
         text = text[: MAX_TRACEBACK // 4] + "\n  […]\n" + text[-MAX_TRACEBACK * 3 // 4 :]

@@ -16,7 +16,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from innkeeper.kernel import namespaces, processes, sockets
-from innkeeper.worker import fence, sandbox
+from innkeeper.worker import fence, kinds, sandbox
 from innkeeper.worker.order import MAX_DESCRIPTORS, Descriptors, Order
 from innkeeper.worker.places import Places
 from innkeeper.zygote import ahead
@@ -165,6 +165,7 @@ def serve(settings: Dict[str, Any]) -> None:
     channel = socket.socket(fileno=settings["channel"])
     places = Places(settings["tenants"], settings["logs"], settings["walled"])
     wanted: List[str] = settings["preload"]
+    kinds.learn()
     try:
         left_out = preload(wanted)
     except ThreadLeft as found:
