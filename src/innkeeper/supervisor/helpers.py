@@ -13,6 +13,7 @@ from innkeeper.spec.tenant import TenantSpec
 from innkeeper.spec.values import bytes_of
 from innkeeper.supervisor.confines import HELPERS
 from innkeeper.supervisor.control import Reply
+from innkeeper.supervisor.nursery import Ground
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.worker import Worker
 from innkeeper.worker.order import Descriptors, Order
@@ -38,9 +39,9 @@ def start(
 
     `ended` is called once, with its exit status, or with None and a reason. Raises NoHelper and OSError.
     """
-    zygote = services.zygotes.get(runtime or services.default_runtime)
-    if zygote is None:
-        raise NoHelper(f"there is no runtime {runtime or services.default_runtime!r} to run it with")
+    name = runtime or services.nursery.default
+    if not services.nursery.has(name):
+        raise NoHelper(f"there is no runtime {name!r} to run it with")
     identity = services.new_identity()
     ours, theirs = sockets.pair()
     found: dict[str, Any] = {"code": None, "reason": "it was ended from outside"}
@@ -67,7 +68,9 @@ def start(
             file_size=bytes_of(tenant.limits.disk),
             **what,
         )
-        zygote.order(order, Descriptors.of([theirs.fileno(), *descriptors, *doors]))
+        services.nursery.zygote(Ground(name, bare=True)).order(
+            order, Descriptors.of([theirs.fileno(), *descriptors, *doors])
+        )
         services.meter.begin(tenant.name, HELPERS)
         for door in doors:
             os.close(door)

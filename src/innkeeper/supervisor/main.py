@@ -34,6 +34,7 @@ from innkeeper.supervisor.disk import Disk
 from innkeeper.supervisor.housekeeping import Housekeeping
 from innkeeper.supervisor.meter import INTERVAL, Meter
 from innkeeper.supervisor.node import Node
+from innkeeper.supervisor.nursery import Nursery
 from innkeeper.supervisor.registry import Folder, Registry
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.wakeups import Wakeups
@@ -78,7 +79,7 @@ class Supervisor:
         legacy = adoption.recover(self._custody)
         self._confines.take_over()
         self._assemble()
-        self._start_zygotes(legacy)
+        self.services.nursery.open(*runtimes.load(self.layout, self.settings, log), legacy.zygotes)
         roll = adoption.Roll(legacy.workers, self._custody)
         self.services.last_identity = adoption.highest_identity(legacy.workers)
         unused = self.node.take_over(legacy.listeners, await roll.call())
@@ -128,6 +129,7 @@ class Supervisor:
             ),
             admission=Admission(settings.starts or 2 * (os.cpu_count() or 1), LONGEST_QUEUE),
             wakeups=Wakeups(lambda domain: self.node.ring(domain), lambda domain: self.node.shut(domain)),
+            nursery=Nursery(self._make_zygote, self._custody.drop),
             edge_gid=gid,
             log=log,
             tenants=self.tenants.specs,
@@ -139,27 +141,13 @@ class Supervisor:
         files.ensure_directory(last_good, mode=0o700)
         self.node = Node(Registry(sites, last_good), self.services)
 
-    def _start_zygotes(self, legacy: adoption.Legacy) -> None:
-        found, default = runtimes.load(self.layout, self.settings, log)
-        self.services.default_runtime = default
-        for spec in found.values():
-            self._add_zygote(spec)
-        for name, (channel, note) in legacy.zygotes.items():
-            zygote = self.services.zygotes.get(name)
-            if zygote is None:
-                channel.close()
-                self._custody.drop(f"zygote:{name}")
-            else:
-                zygote.adopt(channel, note)
-        for zygote in self.services.zygotes.values():
-            zygote.start()
-
-    def _add_zygote(self, spec: RuntimeSpec) -> None:
-        self.services.zygotes[spec.name] = Zygote(
+    def _make_zygote(self, spec: RuntimeSpec, bare: bool) -> Zygote:
+        return Zygote(
             spec,
             self.layout,
             self._custody,
             walled=self.walled,
+            bare=bare,
             on_forked=self._on_forked,
             on_refused=self._on_refused,
             log=log,
@@ -188,7 +176,7 @@ class Supervisor:
         """Wait for the zygotes, so that the first request after "ready" is as quick as any; but not for ever."""
         end = asyncio.get_running_loop().time() + WARM_TIME
         while asyncio.get_running_loop().time() < end:
-            if all(zygote.ready for zygote in self.services.zygotes.values()):
+            if self.services.nursery.is_ready:
                 return
             await asyncio.sleep(0.01)
         log("a runtime's zygote is not ready yet; its sites wait for it")
@@ -283,8 +271,7 @@ class Supervisor:
             await asyncio.sleep(0.02)
         for worker in list(self.services.workers.values()):
             worker.kill()
-        for zygote in self.services.zygotes.values():
-            zygote.stop()
+        self.services.nursery.stop()
         self.services.meter.look()
         self.services.meter.save()
 

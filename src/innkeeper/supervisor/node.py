@@ -104,7 +104,7 @@ class Node:
         try:
             starting.tenant_of(wanted, self.services)
             if wanted.app is not None:
-                starting.zygote_of(wanted, self.services)
+                starting.ground_of(wanted, self.services)
         except SpecError as error:
             self.faults[change.domain] = error.problem
             return None

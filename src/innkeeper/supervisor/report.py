@@ -22,10 +22,7 @@ def status(node: Node, isolation: str) -> dict[str, Any]:
         "isolation": isolation,
         "sites": [site(node, name) for name in names],
         "tenants": [tenant(node, name) for name in _told_of(node)],
-        "runtimes": [
-            {"name": name, "ready": zygote.ready, "left_out": zygote.left_out}
-            for name, zygote in sorted(services.zygotes.items())
-        ],
+        "runtimes": services.nursery.report(),
     }
 
 

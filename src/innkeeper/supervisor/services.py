@@ -14,9 +14,9 @@ from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.confines import Confines
 from innkeeper.supervisor.custody import Custody
 from innkeeper.supervisor.meter import Meter
+from innkeeper.supervisor.nursery import Nursery
 from innkeeper.supervisor.wakeups import Wakeups
 from innkeeper.supervisor.worker import Worker
-from innkeeper.supervisor.zygotes import Zygote
 
 
 @dataclass
@@ -29,12 +29,11 @@ class Services:
     routes: Routes
     admission: Admission
     wakeups: Wakeups
+    nursery: Nursery
     meter: Meter
     edge_gid: int
     log: Callable[[str], None]
     tenants: dict[str, TenantSpec] = field(default_factory=dict)
-    zygotes: dict[str, Zygote] = field(default_factory=dict)
-    default_runtime: str = ""
     disk_problem: Callable[[TenantSpec], Problem | None] = lambda _: (
         None
     )  # why a tenant may not start anything

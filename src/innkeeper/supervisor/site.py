@@ -16,6 +16,7 @@ from typing import Any
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
 from innkeeper.supervisor import overuse, starting, troubles
+from innkeeper.supervisor.nursery import Ground
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.states import Event, State, after
 from innkeeper.supervisor.worker import Worker
@@ -35,6 +36,7 @@ class Site:
         "_again",
         "_backoff",
         "_crashes",
+        "_ground",
         "_next",
         "_orders",
         "_queued",
@@ -66,6 +68,7 @@ class Site:
         self._watcher: Worker | None = None  # failed, and waits for its file to be mended
         self._again = False  # the code changed while it was being loaded: load it once more
         self._crashes = 0
+        self._ground: Ground | None = None  # where its workers come from, when not where its file says
         self._backoff: troubles.Backoff | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         services.wakeups.add(spec.domain, listener.fileno())
@@ -107,6 +110,7 @@ class Site:
             self._again = True
         elif self.state in (State.SERVING, State.FAILED):
             self.rang = 0.0
+            self._ground = None  # its packages may have changed
             self._forgive()
             for code in (*troubles.PASSING, *overuse.CODES):
                 self.problems.pop(code, None)
@@ -173,7 +177,8 @@ class Site:
         """There is a place; it is given back by `_settle`."""
         self._orders += 1
         try:
-            self._next = starting.start(self.spec, self.listener, self._services, self.hear)
+            ground = self._ground or starting.ground_of(self.spec, self._services)
+            self._next = starting.start(self.spec, ground, self.listener, self._services, self.hear)
         except (SpecError, OSError) as error:
             self._settle()
             problem = error.problem if isinstance(error, SpecError) else troubles.host_failed(error)
@@ -217,8 +222,8 @@ class Site:
         """One message of a worker's; its words count for this site only."""
         if event == "loaded" and worker is self._next:
             self._on_loaded()
-        elif event == "failed" and worker is self._next:
-            self._on_load_failed(troubles.load_failed(self.spec, message))
+        elif event in ("failed", "unfit") and worker is self._next:
+            self._on_not_loaded(worker, event, message)
         elif event == "broken" and worker is self._next:
             worker.problem = troubles.sandbox_failed(message)
             self._services.log(f"{self.spec.domain}: {worker.problem.message}")
@@ -274,6 +279,22 @@ class Site:
         worker.loaded = time.monotonic()
         if before is not None:
             self._see_off(before)
+
+    def _on_not_loaded(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
+        """The app failed to load; or it would not have exactly its own packages here: start it elsewhere."""
+        if event == "failed":
+            self._on_load_failed(troubles.load_failed(self.spec, message))
+            return
+        python = str(message.get("python") or "")
+        before = self._ground or starting.ground_of(self.spec, self._services)
+        self._ground = starting.other_ground(self.spec, before, python, self._services)
+        if self._ground == before:
+            worker.kill()  # it has been there before
+            return
+        self._see_off(worker)
+        self._orders = 0
+        self._next = None
+        self._start()
 
     def _on_load_failed(self, problem: Problem) -> None:
         worker = self._settle()

@@ -12,9 +12,9 @@ from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
 from innkeeper.spec.tenant import TenantSpec
 from innkeeper.spec.values import bytes_of
+from innkeeper.supervisor.nursery import Ground
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.worker import Hear, Worker
-from innkeeper.supervisor.zygotes import Zygote
 from innkeeper.worker.order import Descriptors, Order
 
 BACKLOG = 4096  # connections that may wait for a worker; the kernel cuts it to net.core.somaxconn
@@ -36,14 +36,13 @@ def socket_name(spec: SiteSpec) -> str:
     return routes.HTTP_SOCKET if spec.app is not None and spec.app.speaks_http else routes.UWSGI_SOCKET
 
 
-def start(spec: SiteSpec, listener: socket.socket, services: Services, hear: Hear) -> Worker:
-    """Order a worker for `spec`. Raises SpecError for what keeps it from being ordered, OSError for the rest.
+def start(spec: SiteSpec, ground: Ground, listener: socket.socket, services: Services, hear: Hear) -> Worker:
+    """Order a worker for `spec` on `ground`. SpecError for what keeps it from being ordered, else OSError.
 
     The worker's channel is in the keeper's hands before the order goes out: should this process die in
     between, its successor knows of the worker.
     """
     tenant = tenant_of(spec, services)
-    zygote = zygote_of(spec, services)
     identity = services.new_identity()
     if problem := services.disk_problem(tenant):
         raise SpecError(problem)
@@ -53,7 +52,8 @@ def start(spec: SiteSpec, listener: socket.socket, services: Services, hear: Hea
     try:
         files += services.enlist(worker, tenant, spec.domain, spec.limits)
         given = Descriptors.of([theirs.fileno(), listener.fileno(), *files])
-        zygote.order(order_for(identity, spec, tenant), given)
+        order = order_for(identity, spec, tenant, ground.interpreter)
+        services.nursery.zygote(ground).order(order, given)
         services.meter.begin(tenant.name, spec.domain)
     except OSError:
         worker.forsake()
@@ -83,7 +83,7 @@ def renew_logs(spec: SiteSpec, workers: list[Worker], kind: str, services: Servi
         os.close(descriptor)
 
 
-def order_for(identity: int, spec: SiteSpec, tenant: TenantSpec) -> Order:
+def order_for(identity: int, spec: SiteSpec, tenant: TenantSpec, interpreter: str = "") -> Order:
     """The order that a site's spec amounts to."""
     app = spec.app
     assert app is not None, "a static site has no worker"
@@ -98,6 +98,7 @@ def order_for(identity: int, spec: SiteSpec, tenant: TenantSpec) -> Order:
         callable=app.callable,
         directory=app.directory,
         virtualenv=app.virtualenv,
+        interpreter=interpreter,
         environment=dict(spec.env),
         processes=app.processes,
         threads=app.threads,
@@ -137,8 +138,8 @@ def tenant_of(spec: SiteSpec, services: Services) -> TenantSpec:
     return tenant
 
 
-def zygote_of(spec: SiteSpec, services: Services) -> Zygote:
-    """The zygote of the site's runtime; SpecError when there is none, or the app is of a kind not served yet."""
+def ground_of(spec: SiteSpec, services: Services) -> Ground:
+    """Where a worker of the site's is started from, as far as its file tells. SpecError when it can't be."""
     app = spec.app
     assert app is not None, "a static site has no worker"
     if app.kind == "command":
@@ -149,10 +150,9 @@ def zygote_of(spec: SiteSpec, services: Services) -> Zygote:
                 "Use `wsgi = …` or `asgi = …` for now; commands come with a later version.",
             )
         )
-    name = app.runtime or services.default_runtime
-    zygote = services.zygotes.get(name)
-    if zygote is None:
-        known = ", ".join(sorted(services.zygotes)) or "none"
+    name = app.runtime or services.nursery.default
+    if not services.nursery.has(name):
+        known = ", ".join(sorted(services.nursery.pairs)) or "none"
         raise SpecError(
             Problem(
                 "runtime-unknown",
@@ -160,4 +160,14 @@ def zygote_of(spec: SiteSpec, services: Services) -> Zygote:
                 f"Runtimes of this node: {known}. Name one of them, or leave `runtime` out.",
             )
         )
-    return zygote
+    return Ground(name)
+
+
+def other_ground(spec: SiteSpec, ground: Ground, python: str, services: Services) -> Ground:
+    """Where to start it after all, when its worker was unfit for where it has been started.
+
+    `python` is the version that its virtualenv needs, if not that of the worker.
+    """
+    if python and spec.app is not None:
+        return services.nursery.ground_of(python, f"{spec.app.virtualenv}/bin/python")
+    return ground._replace(bare=True)

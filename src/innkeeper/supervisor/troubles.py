@@ -48,6 +48,14 @@ def load_failed(spec: SiteSpec, message: dict[str, Any]) -> Problem:
     summary = _text(message, "summary", "the app ended while it was loaded")
     traceback = _text(message, "traceback", "")
     target = spec.app.target if spec.app else ""
+    if message.get("virtualenv"):
+        path = spec.app.virtualenv if spec.app else ""
+        return Problem(
+            "virtualenv-broken",
+            f"the app does not load: {summary}",
+            f"As {spec.tenant}, build it anew: `python3 -m venv --clear {path}`, then "
+            f"`{path}/bin/pip install -r requirements.txt`, and touch {target}.",
+        )
     return Problem(
         "load-failed",
         f"the app does not load: {summary}" + (f"\n{traceback.rstrip()}" if traceback else ""),

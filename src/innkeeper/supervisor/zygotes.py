@@ -27,7 +27,7 @@ _RETRY_WAIT = 1.0
 
 
 class Zygote:
-    """One runtime's fork server, started when first needed and again whenever it ends.
+    """One fork server of a runtime, started when first needed and again whenever it ends.
 
     Orders that come while it starts wait for it. `on_refused` is called for an order that it can't fulfil.
     """
@@ -39,12 +39,15 @@ class Zygote:
         custody: Custody,
         *,
         walled: bool,
+        bare: bool,
         on_forked: Forked,
         on_refused: Refused,
         log: Callable[[str], None],
     ) -> None:
         self.runtime = runtime
         self.ready = False
+        self.bare = bare  # without any packages
+        self.python = ""  # its version, as soon as it has told that
         self.left_out: dict[str, str] = {}
         self._layout = layout
         self._custody = custody
@@ -58,7 +61,7 @@ class Zygote:
 
     @property
     def kept_name(self) -> str:
-        return f"zygote:{self.runtime.name}"
+        return f"zygote:{self.runtime.name}:{'bare' if self.bare else 'shared'}"
 
     def start(self) -> None:
         """Start the process, unless it is there."""
@@ -80,7 +83,7 @@ class Zygote:
         """Go on with a zygote that an earlier supervisor started."""
         self._take(channel, note["pid"])
         if note["ready"]:
-            self._on_ready(note.get("left_out", {}))
+            self._on_ready(note)
 
     def order(self, order: Order, descriptors: Descriptors) -> None:
         """Have a worker forked. The descriptors are copied; the caller may close its own at once."""
@@ -111,7 +114,8 @@ class Zygote:
             "source": SOURCE,
             "tenants": str(layout.tenants_data),
             "logs": str(layout.logs),
-            "preload": [name for name in runtime.preload if name not in self._without],
+            "bare": self.bare,
+            "preload": [] if self.bare else [each for each in runtime.preload if each not in self._without],
         }
         if self._walled:
             stage = layout.run / "stage"
@@ -148,10 +152,8 @@ class Zygote:
         elif "refused" in message:
             self._on_refused(message["refused"], message["reason"])
         elif "ready" in message:
-            self._custody.note(
-                self.kept_name, {"ready": True, "pid": self._pid, "left_out": message["left_out"]}
-            )
-            self._on_ready(message["left_out"])
+            self._custody.note(self.kept_name, {**message, "pid": self._pid})
+            self._on_ready(message)
         elif "threaded" in message:
             self._without.add(message["threaded"])
             self._log(
@@ -159,9 +161,9 @@ class Zygote:
                 "and is not preloaded"
             )
 
-    def _on_ready(self, left_out: dict[str, str]) -> None:
-        self.ready, self.left_out = True, left_out
-        for name, reason in left_out.items():
+    def _on_ready(self, told: dict[str, Any]) -> None:
+        self.ready, self.python, self.left_out = True, told["python"], told["left_out"]
+        for name, reason in self.left_out.items():
             self._log(f"runtime {self.runtime.name}: {name} is not preloaded: {reason}")
         waiting, self._waiting = self._waiting, []
         for order, descriptors in waiting:

@@ -13,8 +13,16 @@ import socket
 import time
 from typing import Any, Callable, List
 
-import uvicorn
+from uvicorn.config import Config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+
+try:
+    import uvloop
+except ImportError:  # it is not made for every Python
+    uvloop = None
 
 from innkeeper.kernel import sockets
 from innkeeper.worker import application
@@ -26,7 +34,6 @@ from innkeeper.worker.serving import Server
 _PATIENCE = 5.0  # seconds that tasks which outlive their requests have at the end
 _BACKLOG = 4096  # as the supervisor has set it
 _HEAD_START = 1.0  # seconds that the event loop has to give up a request by itself, before all are ended
-_HEADERS = 64 << 10  # bytes of request headers, as for WSGI
 
 
 class _Busy(InFlight):
@@ -74,26 +81,13 @@ class AsgiServer(Server):
             order.longest,
             on_late=lambda: sockets.send(self._link, {"event": "late"}),
         )
-        config = uvicorn.Config(
-            exchanges.handle,
-            loop="none",
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            forwarded_allow_ips="*",  # nobody but nginx can connect, and it overwrites what visitors claim
-            server_header=False,
-            date_header=False,
-            h11_max_incomplete_event_size=_HEADERS,
-            workers=1,
-        )
-        config.load()
+        config = _config(exchanges.handle)
         state = ServerState()
         listener = socket.socket(fileno=self._given.listener)
         stopped = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stopped.set)
         server = await loop.create_server(
-            lambda: config.http_protocol_class(config=config, server_state=state, app_state=lifespan.state),
+            lambda: HttpToolsProtocol(config=config, server_state=state, app_state=lifespan.state),
             sock=listener,
             backlog=_BACKLOG,
         )
@@ -117,10 +111,28 @@ async def _let_finish(tasks: set[asyncio.Task[None]]) -> None:
         await asyncio.wait(left, timeout=_PATIENCE)
 
 
+def _config(app: Any) -> Config:
+    """What uvicorn's protocols want to know. It is not `load`ed, for that would import by name: by then these
+    names may lead to the app's own uvicorn, or nowhere."""
+    config = Config(
+        app,
+        loop="none",
+        interface="asgi3",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        workers=1,
+    )
+    # Nobody but nginx can connect, and it overwrites what visitors claim.
+    config.loaded_app = ProxyHeadersMiddleware(app, trusted_hosts="*")
+    config.ws_protocol_class = WebSocketsSansIOProtocol
+    config.encoded_headers = []
+    config.loaded = True
+    return config
+
+
 def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop() if uvloop else asyncio.new_event_loop()
     return loop

@@ -12,7 +12,7 @@ import select
 import signal
 import socket
 import time
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from innkeeper.kernel import processes, sockets
 from innkeeper.worker import fence
@@ -26,6 +26,7 @@ Serve = Callable[[Order, Places, Descriptors, socket.socket], None]
 
 DRAIN_GRACE = 10.0  # seconds past a request's time limit after which a draining process is killed
 _HOG_QUIET = 10.0  # seconds until it is told again that a process is out of files
+_FAILURE = ("summary", "traceback", "virtualenv")  # what the supervisor is told of a failed start
 _RESPAWN_WAIT = 0.5  # seconds before a crashed process is replaced while others serve
 
 
@@ -146,9 +147,10 @@ class First:
             elif event == "loaded":
                 self._on_loaded(child, message.get("watched"), message.get("mark"))
             elif event == "failed":
-                self._on_failed(
-                    str(message.get("summary")), str(message.get("traceback")), message.get("mark")
-                )
+                self._on_failed(message)
+            elif event == "unfit" and not self._ready:
+                self._draining = True  # another one is ordered in our place
+                self._tell("unfit", reason=message.get("reason"), python=message.get("python"))
             elif event == "slow":
                 self._on_slow(child)
             elif event == "late":
@@ -171,16 +173,16 @@ class First:
             for _ in range(self._order.processes - 1):
                 self._spawn()
 
-    def _on_failed(self, summary: str, traceback: str = "", mark: Optional[List[int]] = None) -> None:
+    def _on_failed(self, told: Dict[str, Any]) -> None:
         """The app did not load. The first time the start has failed; later it is a crash like any other."""
         if self._ready or self._failed:
             return
         self._failed = True
         entry = self._order.entry
         self._touch.watch(
-            self._places.real(self._order.tenant, entry) if entry.startswith("/") else None, mark
+            self._places.real(self._order.tenant, entry) if entry.startswith("/") else None, told.get("mark")
         )
-        self._tell("failed", summary=summary, traceback=traceback)
+        self._tell("failed", **{key: told[key] for key in _FAILURE if key in told})
 
     def _on_slow(self, child: Child) -> None:
         if not child.doomed:
@@ -274,7 +276,7 @@ class First:
                 continue
             ending = processes.describe_exit(status)
             if not self._ready:
-                self._on_failed(f"the process ended while it loaded the app: {ending}")
+                self._on_failed({"summary": f"the process ended while it loaded the app: {ending}"})
             else:
                 self._tell("crashed", detail=ending, slow=bool(child.doomed))
                 if len(self._children):

@@ -8,8 +8,10 @@ from __future__ import annotations
 import importlib
 import os
 import socket
-from typing import Dict, Type
+import sys
+from typing import Dict, NoReturn, Type
 
+from innkeeper.worker import interpreter, virtualenv
 from innkeeper.worker.order import Descriptors, Order
 from innkeeper.worker.places import Places
 from innkeeper.worker.serving import Server
@@ -21,6 +23,8 @@ _unknown: Dict[str, str] = {}  # why a kind can't be served by this runtime
 
 def learn() -> Dict[str, str]:
     """Import the servers of all kinds; for each that can't be, the reason."""
+    if _known or _unknown:
+        return _unknown
     for kind, (module, name) in _SERVERS.items():
         try:
             _known[kind] = getattr(importlib.import_module(f"innkeeper.worker.{module}"), name)
@@ -29,13 +33,25 @@ def learn() -> Dict[str, str]:
     return _unknown
 
 
-def serve(order: Order, places: Places, given: Descriptors, link: socket.socket) -> None:
+def serve(order: Order, places: Places, given: Descriptors, link: socket.socket) -> NoReturn:
     """Be the serving process of the order until drained; never returns."""
     server = _known.get(order.kind, Server)(order, places, given, link)
     try:
+        if order.interpreter and order.interpreter != sys.executable:
+            interpreter.execute(order, places, given, link)
         if order.kind in _unknown:
-            raise ImportError(f"this runtime serves no {order.kind} apps: {_unknown[order.kind]}")
+            raise virtualenv.Broken(_lacking(order, _unknown[order.kind]))
         server.run()
     except Exception as error:  # of ours, not of the app's: it would be lost without a word
         server.fail(error)
     os._exit(0)
+
+
+def _lacking(order: Order, reason: str) -> str:
+    package = {"wsgi": "pyuwsgi", "asgi": '"uvicorn[standard]"'}.get(order.kind, "the server")
+    if not order.interpreter:
+        return f"this runtime can't serve {order.kind} apps: {reason}"
+    return (
+        f"this node has no runtime of Python {virtualenv.VERSION}, so {order.virtualenv} needs a server of its own: "
+        f"run `{order.virtualenv}/bin/pip install {package}`, or ask the operator for such a runtime ({reason})"
+    )

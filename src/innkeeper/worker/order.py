@@ -50,6 +50,7 @@ class Order:
     callable: Optional[str] = None
     directory: Optional[str] = None
     virtualenv: Optional[str] = None
+    interpreter: str = ""  # the Python that is to be executed, when none that can be forked is of its version
     environment: Dict[str, str] = field(default_factory=dict)
     arguments: Tuple[str, ...] = ()  # a helper's command
     task: Dict[str, Any] = field(default_factory=dict)  # or what it does without one (see `tasks`)

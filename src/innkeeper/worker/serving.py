@@ -16,6 +16,7 @@ from innkeeper.worker.monitor import RESERVE, Monitor
 from innkeeper.worker.order import Descriptors, Order
 from innkeeper.worker.places import Places
 from innkeeper.worker.requests import InFlight
+from innkeeper.worker.stock import STOCK
 
 LOAD_FAILED = 78  # exit status, EX_CONFIG of sysexits.h
 
@@ -48,9 +49,23 @@ class Server:
             os.chdir(self.real(self._order.directory or f"/home/{self._order.tenant}"))
         except OSError as error:
             self.fail(error)
-        virtualenv.activate(self._order.virtualenv and self.real(self._order.virtualenv))
-        sys.path[:0] = application.search_path(self._order, self.real)
+        own = application.search_path(self._order, self.real)
+        if not self._order.interpreter:
+            self._enter_packages(own)
+        sys.path[:0] = own
         sys.argv[:] = [self.program]
+
+    def _enter_packages(self, own: List[str]) -> None:
+        """Have exactly the packages of the app's virtualenv, or else of the runtime."""
+        path = self._order.virtualenv and self.real(self._order.virtualenv)
+        try:
+            STOCK.keep_what_fits(virtualenv.packages_of(path) if path else None, own)
+        except virtualenv.Unfit as unfit:
+            sockets.send(self._link, {"event": "unfit", "reason": str(unfit), "python": unfit.python})
+            os._exit(LOAD_FAILED)
+        except virtualenv.Broken as error:
+            self.fail(error)
+        virtualenv.enter(path)
 
     def load(self) -> Any:
         """The app itself; a failure ends the process. Meanwhile stderr is the app's."""
@@ -101,10 +116,15 @@ class Server:
         text = application.explain(error)
         os.write(self._given.stderr, text.encode(errors="backslashreplace"))
         summary = f"{type(error).__name__}: {error}".strip(": ")[:500]
-        if isinstance(error, application.LoadError):
-            summary = str(error)[:500]
-        mark = application.MARKS.get(self.real(self._order.entry))
-        sockets.send(self._link, {"event": "failed", "summary": summary, "traceback": text, "mark": mark})
+        if isinstance(error, (application.LoadError, virtualenv.Broken)):
+            summary, text = str(error)[:500], ""
+        told = {
+            "summary": summary,
+            "traceback": text,
+            "mark": application.MARKS.get(self.real(self._order.entry)),
+            "virtualenv": isinstance(error, virtualenv.Broken),
+        }
+        sockets.send(self._link, {"event": "failed", **told})
         os._exit(LOAD_FAILED)
 
 

@@ -32,7 +32,9 @@ def main(argument: str) -> None:
         settings["python"] = f"{plan.runtime_seen}/bin/python"
     os.set_inheritable(settings["channel"], True)
     environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/", "TZ": "UTC"}
-    os.execve(settings["python"], [settings["python"], "-I", "-c", _BOOT, json.dumps(settings)], environment)
+    os.execve(
+        settings["python"], [settings["python"], "-I", "-S", "-c", _BOOT, json.dumps(settings)], environment
+    )
 
 
 def take_over(settings: Dict[str, Any]) -> None:

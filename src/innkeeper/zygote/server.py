@@ -13,15 +13,15 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 from innkeeper.kernel import namespaces, processes, sockets
-from innkeeper.worker import fence, kinds, sandbox
+from innkeeper.worker import fence, sandbox, virtualenv
 from innkeeper.worker.order import MAX_DESCRIPTORS, Descriptors, Order
 from innkeeper.worker.places import Places
-from innkeeper.zygote import ahead
+from innkeeper.zygote import ahead, stocking
 from innkeeper.zygote.ahead import Spare, become_first, report
-from innkeeper.zygote.preload import ThreadLeft, preload
+from innkeeper.zygote.stocking import ThreadLeft
 
 _SPARE_WAIT = 0.02  # seconds of quiet after an order before the next spare is forked
 
@@ -164,10 +164,8 @@ def serve(settings: Dict[str, Any]) -> None:
     """Import what is to be shared, say so, and fork until told to end. `settings` come from `zygote.launch`."""
     channel = socket.socket(fileno=settings["channel"])
     places = Places(settings["tenants"], settings["logs"], settings["walled"])
-    wanted: List[str] = settings["preload"]
-    kinds.learn()
     try:
-        left_out = preload(wanted)
+        left_out = stocking.stock(settings)
     except ThreadLeft as found:
         sockets.send(channel, {"threaded": str(found)})
         sys.exit(1)
@@ -177,5 +175,5 @@ def serve(settings: Dict[str, Any]) -> None:
     if settings["walled"]:
         settings["hide_source"]()
     sys.path[:] = [entry for entry in sys.path if entry != settings["source"]]
-    sockets.send(channel, {"ready": True, "left_out": left_out})
+    sockets.send(channel, {"ready": True, "left_out": left_out, "python": virtualenv.VERSION})
     Zygote(channel, places).run()

@@ -9,9 +9,12 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from typing import Dict, Iterable
+from pathlib import Path
+from typing import Any, Dict, Iterable
 
 from innkeeper.kernel import processes
+from innkeeper.worker import interpreter, kinds, virtualenv
+from innkeeper.worker.stock import STOCK, Misses
 
 # What uWSGI and every worker need at once.
 COMMON = (
@@ -33,7 +36,33 @@ COMMON = (
 )
 
 
-def preload(modules: Iterable[str]) -> Dict[str, str]:
+def stock(settings: Dict[str, Any]) -> Dict[str, str]:
+    """Import what is to be shared; a reason for each module that was left out. ThreadLeft as for `_preload`.
+
+    A bare zygote keeps nothing of its runtime's packages but our hold on those that serve.
+    """
+    source, bare = settings["source"], settings["bare"]
+    prefix = str(Path(settings["python"]).parents[1])
+    virtualenv.begin(prefix, source)
+    interpreter.remember(source)
+    misses = Misses()
+    sys.meta_path.append(misses)
+    sys.path.append(source)
+    for kind, reason in kinds.learn().items():
+        print(f"no {kind} apps can be served: {reason}", file=sys.stderr)
+    left_out = _preload(settings["preload"])
+    sys.meta_path.remove(misses)
+    sys.path.remove(source)
+    STOCK.take(virtualenv.packages_of(prefix), misses.by_module)
+    if bare:
+        STOCK.hide()
+        virtualenv.leave()
+    gc.collect()
+    gc.freeze()
+    return left_out
+
+
+def _preload(modules: Iterable[str]) -> Dict[str, str]:
     """Import the modules; a reason for each that was left out. Raises ThreadLeft when one started a thread."""
     left_out: Dict[str, str] = {}
     before = dict(sys.modules)
@@ -48,8 +77,6 @@ def preload(modules: Iterable[str]) -> Dict[str, str]:
         if processes.thread_count() > 1:
             raise ThreadLeft(name)
         before = dict(sys.modules)
-    gc.collect()
-    gc.freeze()
     return left_out
 
 

@@ -1,0 +1,239 @@
+"""What a zygote has imported beforehand, by distribution: what of it a worker may keep, and what it must lose.
+
+An app is to find exactly the packages of its own environment. A module that is there already stays only when
+the environment has the very same version of its distribution, and of all that this one has imported, and lacks
+what this one has looked for in vain. Everything else is taken away before the app's first line runs.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+from types import FunctionType, ModuleType
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+
+from innkeeper.worker.virtualenv import Unfit
+
+_ORPHANS = ""  # the distribution of modules that belong to none
+_graveyard: List[ModuleType] = []  # modules taken away: nothing of theirs is to be freed, for that takes time
+
+
+class Part:
+    """One distribution, as far as it has been imported."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self.modules: List[str] = []
+        self.tops: Set[str] = set()
+        self.needs: Set[str] = set()  # other distributions whose modules or classes it refers to
+        self.missed: Set[str] = set()  # top-level modules that it looked for in vain
+        self.binary = False  # an extension module of it is loaded, and can't be loaded a second time
+
+
+class Stock:
+    """All that was imported from one directory of packages. Empty when nothing was."""
+
+    def __init__(self) -> None:
+        self.parts: Dict[str, Part] = {}
+
+    def take(self, packages: str, missed: Dict[str, Set[str]]) -> None:
+        """Look at all modules that were imported from the directory `packages`.
+
+        `missed` has, by module, the top-level modules that it looked for in vain.
+        """
+        owners, versions = _owners(packages)
+        of_module: Dict[str, str] = {}
+        for name, module in list(sys.modules.items()):
+            files = _files(module)
+            inside = [file for file in files if file.startswith(packages + "/")]
+            if inside:
+                relative = inside[0][len(packages) + 1 :]
+                owner = owners.get(relative, _ORPHANS)
+                of_module[name] = owner
+                part = self.parts.setdefault(owner, Part(versions.get(owner, "")))
+                part.modules.append(name)
+                part.tops.add(name.partition(".")[0])
+                part.binary = part.binary or relative.endswith(".so")
+        for name, owner in of_module.items():
+            part = self.parts[owner]
+            part.needs |= {of_module.get(other, owner) for other in _mentioned(sys.modules[name])} - {owner}
+            part.missed |= missed.get(name, set())
+
+    def keep_what_fits(self, packages: Optional[str], own: Iterable[str]) -> None:
+        """Take away what is not of the environment whose packages are in `packages` (None: the runtime's own).
+
+        `own` are the app's directories, which come before any packages. Raises Unfit when a module can't be
+        taken away, because the app may load another one of that name and its machine code is loaded already.
+        """
+        if not self.parts:
+            return
+        found = _importable(own, {top for part in self.parts.values() for top in (*part.tops, *part.missed)})
+        kept = {name for name, part in self.parts.items() if not part.tops & found}
+        if packages is not None:
+            installed, importable = _installed(packages)
+            kept = {name for name in kept if self._is_same(name, installed, packages)}
+            found |= importable
+        while True:
+            fit = {
+                name
+                for name in kept
+                if self.parts[name].needs <= kept and not self.parts[name].missed & found
+            }
+            if fit == kept:
+                break
+            kept = fit
+        for name, part in self.parts.items():
+            if name not in kept and part.binary and part.tops & found:
+                raise Unfit(f"{name} is another one than the runtime's {part.version}")
+        for name, part in self.parts.items():
+            if name not in kept:
+                _forget(part.modules)
+
+    def hide(self) -> None:
+        """Take everything away."""
+        for part in self.parts.values():
+            _forget(part.modules)
+        self.parts.clear()
+
+    def _is_same(self, name: str, installed: Dict[str, Tuple[str, str]], packages: str) -> bool:
+        version, entry = installed.get(name, ("", ""))
+        return bool(version) and version == self.parts[name].version and not _is_own_make(packages, entry)
+
+
+STOCK = Stock()  # of this process's zygote
+
+
+class Misses(importlib.abc.MetaPathFinder):
+    """The last one to be asked for a module: notes who has looked for what in vain."""
+
+    def __init__(self) -> None:
+        self.by_module: Dict[str, Set[str]] = {}
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
+    ) -> Optional[importlib.machinery.ModuleSpec]:
+        if path is None:
+            frame = sys._getframe(1)
+            while frame.f_back is not None and "importlib" in frame.f_code.co_filename:
+                frame = frame.f_back
+            self.by_module.setdefault(str(frame.f_globals.get("__name__")), set()).add(fullname)
+        return None
+
+
+def normalized(name: str) -> str:
+    """A distribution's name as all ways to write it have in common."""
+    return name.lower().replace("-", "_").replace(".", "_")
+
+
+def _forget(modules: Iterable[str]) -> None:
+    for name in modules:
+        module = sys.modules.pop(name, None)
+        if module is not None:
+            _graveyard.append(module)
+
+
+def _files(module: Any) -> List[str]:
+    """Where a module was loaded from; of a namespace package, its directories."""
+    spec = getattr(module, "__spec__", None)
+    origin = getattr(spec, "origin", None) or getattr(module, "__file__", None)
+    if isinstance(origin, str) and origin.startswith("/"):
+        return [origin]
+    try:
+        return [str(entry) + "/" for entry in getattr(spec, "submodule_search_locations", None) or ()]
+    except Exception:  # a namespace whose parent is gone
+        return []
+
+
+def _mentioned(module: ModuleType) -> Set[str]:
+    """The modules that a module's own names refer to: themselves, or by their classes and functions.
+
+    Values are not asked for anything, only their types: many are lazy, and would wake.
+    """
+    found: Set[str] = set()
+    for value in list(vars(module).values()):
+        kind = type(value)
+        if issubclass(kind, ModuleType):
+            found.add(value.__name__)
+        elif kind is FunctionType:
+            found.add(str(value.__module__))
+        elif issubclass(kind, type):
+            found.update(str(base.__module__) for base in type.mro(value))
+        else:
+            found.add(str(kind.__module__))
+    return found
+
+
+def _owners(packages: str) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """By file, relative to the directory: its distribution; by distribution: its version."""
+    owners: Dict[str, str] = {}
+    versions: Dict[str, str] = {}
+    for name, (version, entry) in _installed(packages)[0].items():
+        versions[name] = version
+        try:
+            with open(f"{packages}/{entry}/RECORD", newline="", encoding="utf-8") as file:
+                for row in csv.reader(file):
+                    if row and row[0].endswith((".py", ".so")):
+                        owners[row[0]] = name
+        except (OSError, csv.Error):
+            continue
+    return owners, versions
+
+
+def _installed(packages: str) -> Tuple[Dict[str, Tuple[str, str]], Set[str]]:
+    """By distribution: its version and its directory's name; and all top-level modules that can be imported."""
+    found: Dict[str, Tuple[str, str]] = {}
+    tops: Set[str] = set()
+    for entry in os.listdir(packages):
+        if entry.endswith((".dist-info", ".egg-info")):
+            name, _, version = entry.rpartition(".")[0].partition("-")
+            if normalized(name) in found:
+                version = ""  # remains of an update that went wrong: nobody knows which one it is
+            found[normalized(name)] = (version, entry)
+        elif entry.endswith(".pth"):
+            tops.update(_named_by_pth(f"{packages}/{entry}"))
+        else:
+            tops.add(entry.partition(".")[0])
+    return found, tops
+
+
+def _named_by_pth(path: str) -> Set[str]:
+    """What can be imported from the directories that a .pth file adds."""
+    tops: Set[str] = set()
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                directory = os.path.join(os.path.dirname(path), line.strip())
+                if (
+                    line.strip()
+                    and not line.startswith(("import ", "import\t", "#"))
+                    and os.path.isdir(directory)
+                ):
+                    tops.update(entry.partition(".")[0] for entry in os.listdir(directory))
+    except OSError:
+        pass
+    return tops
+
+
+def _importable(directories: Iterable[str], names: Set[str]) -> Set[str]:
+    """Which of the top-level names lead to a module or a regular package in one of the directories."""
+    found: Set[str] = set()
+    for directory in directories:
+        try:
+            entries = os.listdir(directory)
+        except OSError:
+            continue
+        for entry in entries:
+            top, dot, _ = entry.partition(".")
+            if top in names and (
+                entry.endswith((".py", ".so")) if dot else os.path.exists(f"{directory}/{entry}/__init__.py")
+            ):
+                found.add(top)
+    return found
+
+
+def _is_own_make(packages: str, entry: str) -> bool:
+    """Whether a distribution came from a checkout or an archive, and not by its name and version alone."""
+    return entry.endswith(".egg-info") or os.path.exists(f"{packages}/{entry}/direct_url.json")
