@@ -52,9 +52,7 @@ def execute(order: Order, places: Places, given: Descriptors, link: socket.socke
         "link": link.fileno(),
         "code": code,
     }
-    for descriptor in (*given, link.fileno()):
-        if descriptor >= 0:
-            os.set_inheritable(descriptor, True)
+    _let_inherit([*given._replace(doors=()).row(), link.fileno()], True)
     boot = _BOOT.replace("{code}", str(code))
     os.execv(order.interpreter, [order.interpreter, "-c", boot, json.dumps(told)])
 
@@ -64,12 +62,16 @@ def take_over(text: str) -> NoReturn:
     from innkeeper.worker import kinds
 
     told = json.loads(text)
-    for descriptor in (*given, link.fileno()):
-        if descriptor >= 0:
-            os.set_inheritable(descriptor, False)
+    _let_inherit([*told["given"], told["link"]], False)
     kinds.learn()
     sys.path.pop(0)
     os.close(told["code"])
     order = Order.from_message(told["order"])
     link = socket.socket(fileno=told["link"])
     kinds.serve(order, Places(**told["places"]), Descriptors.of(told["given"]), link)
+
+
+def _let_inherit(descriptors: List[int], inheritable: bool) -> None:
+    for descriptor in descriptors:
+        if descriptor >= 0:  # what a serving process has no use for is -1
+            os.set_inheritable(descriptor, inheritable)
