@@ -261,6 +261,7 @@ class Site:
             )
         for code in (
             "load-failed",
+            "virtualenv-broken",
             "load-too-slow",
             "start-failed",
             "sandbox-failed",

@@ -51,12 +51,14 @@ class Stock:
             inside = [file for file in files if file.startswith(packages + "/")]
             if inside:
                 relative = inside[0][len(packages) + 1 :]
-                owner = owners.get(relative, _ORPHANS)
-                of_module[name] = owner
-                part = self.parts.setdefault(owner, Part(versions.get(owner, "")))
-                part.modules.append(name)
-                part.tops.add(name.partition(".")[0])
-                part.binary = part.binary or relative.endswith(".so")
+                found = owners.get(relative, {_ORPHANS})
+                of_module[name] = min(found)
+                for owner in found:
+                    part = self.parts.setdefault(owner, Part(versions.get(owner, "")))
+                    part.modules.append(name)
+                    part.tops.add(name.partition(".")[0])
+                    part.binary = part.binary or relative.endswith(".so")
+                    part.needs |= found - {owner}  # they share a package
         for name, owner in of_module.items():
             part = self.parts[owner]
             part.needs |= {of_module.get(other, owner) for other in _mentioned(sys.modules[name])} - {owner}
@@ -166,9 +168,9 @@ def _mentioned(module: ModuleType) -> Set[str]:
     return found
 
 
-def _owners(packages: str) -> Tuple[Dict[str, str], Dict[str, str]]:
-    """By file, relative to the directory: its distribution; by distribution: its version."""
-    owners: Dict[str, str] = {}
+def _owners(packages: str) -> Tuple[Dict[str, Set[str]], Dict[str, str]]:
+    """By file or "directory/": the distributions that it is of; by distribution: its version."""
+    owners: Dict[str, Set[str]] = {}
     versions: Dict[str, str] = {}
     for name, (version, entry) in _installed(packages)[0].items():
         versions[name] = version
@@ -176,7 +178,11 @@ def _owners(packages: str) -> Tuple[Dict[str, str], Dict[str, str]]:
             with open(f"{packages}/{entry}/RECORD", newline="", encoding="utf-8") as file:
                 for row in csv.reader(file):
                     if row and row[0].endswith((".py", ".so")):
-                        owners[row[0]] = name
+                        place = row[0]
+                        while place:
+                            owners.setdefault(place, set()).add(name)
+                            place = place.rstrip("/").rpartition("/")[0]
+                            place = place and place + "/"
         except (OSError, csv.Error):
             continue
     return owners, versions

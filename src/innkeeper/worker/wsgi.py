@@ -27,6 +27,7 @@ class WsgiServer(Server):
     def run(self) -> None:
         processes.limit_files(_SETUP_FILES, self._order.open_files + RESERVE)
         self.prepare()
+        self._executable = sys.executable
         sys.meta_path.insert(0, application.Finder(self._provide))
         pyuwsgi.run(self._arguments())
 
@@ -45,6 +46,7 @@ class WsgiServer(Server):
     def _provide(self) -> Any:
         import uwsgi  # exists only now, inside a running uWSGI
 
+        sys.executable = self._executable  # uWSGI has put its own idea of it there
         app = self.load()
         sys.stdout.flush()
         os.dup2(1, 2)  # uWSGI's own words go to server.log

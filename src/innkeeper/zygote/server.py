@@ -169,7 +169,7 @@ def serve(settings: Dict[str, Any]) -> None:
     except ThreadLeft as found:
         sockets.send(channel, {"threaded": str(found)})
         sys.exit(1)
-    processes.set_name("ik zygote")
+    processes.set_name("ik zygote bare" if settings["bare"] else "ik zygote")
     with contextlib.suppress(OSError):  # said at the node's start, and refused there if it has to be
         fence.prepare()
     if settings["walled"]:
