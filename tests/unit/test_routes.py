@@ -17,7 +17,15 @@ from innkeeper.spec.node import Layout
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="links are given to tenants, which takes root")
 
 ROUTE = Route(
-    "a.test", ("www.a.test",), True, True, False, (("/static", "/data/alice/home/public"),), 20000, 20000
+    "a.test",
+    ("www.a.test",),
+    True,
+    True,
+    False,
+    False,
+    (("/static", "/data/alice/home/public"),),
+    20000,
+    20000,
 )
 
 

@@ -74,7 +74,7 @@ def up(
     status = keeper.run()
     if closed_network:
         with contextlib.suppress(OSError):
-            firewall.remove(_table(layout))
+            firewall.remove(layout.table)
     with contextlib.suppress(OSError):
         cgroups.leave(cgroups.find(confines.group_name(layout)))
     lock.close()
@@ -165,17 +165,13 @@ def _close_network(layout: Layout, settings: NodeSettings, served: list[tuple[st
     openings += [firewall.Opening(*values.split_opening(text)) for text in settings.reach]
     servers = firewall.name_servers(_RESOLVER.read_text()) if _RESOLVER.exists() else []
     rules = firewall.render(
-        _table(layout), settings.first_uid, settings.last_uid, openings, servers, smtp=settings.smtp
+        layout.table, settings.first_uid, settings.last_uid, openings, servers, smtp=settings.smtp
     )
     try:
         firewall.install(rules)
     except OSError:
         return False
     return True
-
-
-def _table(layout: Layout) -> str:
-    return f"innkeeper_{layout.identity}"
 
 
 def _listen(address: str) -> socket.socket:

@@ -8,6 +8,7 @@ of it. What outlives a generation (the listening socket, flags) lies in live/DOM
                      aliases, password    the aliases; "USER:HASH"
                      live → ../../live/DOMAIN      of a site with an app: its socket and flags
                      http                          its app is asked in HTTP (socket "http"), else in uwsgi ("sock")
+                     whole                         …and gets a request's body when all of it is here
                      log  → the site's log directory
                      static/mark1, mark2, mark4   which round of mappings this is, modulo 8, in binary
                      static/rROUND/DEPTH/PREFIX…  links of the tenant's to what is mapped
@@ -32,7 +33,7 @@ from innkeeper.spec.node import Layout
 _MARKS = (1, 2, 4)
 _ROUNDS = 8
 UWSGI_SOCKET, HTTP_SOCKET = "sock", "http"
-_SHAPE = 2  # of the trees; another number has all of them made anew
+_SHAPE = 3  # of the trees; another number has all of them made anew
 _FLAGS = ("failed", "busy", "slow")
 
 
@@ -47,6 +48,7 @@ class Route(NamedTuple):
     enabled: bool
     has_app: bool
     speaks_http: bool
+    whole: bool
     static: tuple[tuple[str, str], ...]
     uid: int
     gid: int
@@ -155,6 +157,8 @@ class Routes:
             os.symlink(f"../../live/{route.domain}", f"{tree}/live")
         if route.speaks_http:
             _write(f"{tree}/http", "")
+        if route.whole:
+            _write(f"{tree}/whole", "")
         os.symlink(f"{self._logs}/{route.domain}", f"{tree}/log")
         if route.aliases:
             _write(f"{tree}/aliases", "\n".join(route.aliases))

@@ -18,6 +18,8 @@ _CLOSED_4 = (
 )
 _CLOSED_6 = ("::/8", "64:ff9b::/96", "64:ff9b:1::/48", "fc00::/7", "fe80::/9", "ff00::/8")
 _ALL = {"0.0.0.0": "ipv4", "::": "ipv6"}
+_LOOPBACK = ("ip daddr 127.0.0.1", "ip6 daddr ::1")
+_OWN = "own"  # the set of users and ports of theirs
 _SMTP = 25
 _DNS = 53
 
@@ -42,7 +44,12 @@ def render(
     smtp: bool,
 ) -> str:
     """The rules as `nft -f` reads them, taking the place of an older table of that name at once."""
-    rules = [f"{_to(server)} meta l4proto {{ tcp, udp }} th dport {_DNS} accept" for server in name_servers]
+    rules = [
+        f"{loopback} meta skuid . tcp {end} @{_OWN} accept"
+        for loopback in _LOOPBACK
+        for end in ("dport", "sport")
+    ]
+    rules += [f"{_to(server)} meta l4proto {{ tcp, udp }} th dport {_DNS} accept" for server in name_servers]
     rules += [
         f"{_to(each.network)}{f' tcp dport {each.port}' if each.port else ''} accept" for each in openings
     ]
@@ -57,6 +64,9 @@ def render(
     return f"""table inet {table}
 delete table inet {table}
 table inet {table} {{
+    set {_OWN} {{
+        type uid . inet_service
+    }}
     chain output {{
         type filter hook output priority filter; policy accept;
         meta skuid {first_uid}-{last_uid} jump tenants
@@ -88,6 +98,21 @@ def remove(table: str) -> None:
     _nft(["delete", "table", "inet", table])
 
 
+def grant(table: str, uid: int, port: int) -> list[str]:
+    """The words for nft by which a user may reach that TCP port of the loopback addresses, and no other user."""
+    return ["add", "element", "inet", table, _OWN, f"{{ {uid} . {port} }}"]
+
+
+def revoke(table: str, uid: int, port: int) -> list[str]:
+    """The opposite of `grant`."""
+    return ["delete", "element", "inet", table, _OWN, f"{{ {uid} . {port} }}"]
+
+
+def program() -> str | None:
+    """Where nft is; None when it is not installed."""
+    return shutil.which("nft", path=_PATH)
+
+
 def reason(table: str) -> str | None:
     """None when such a table can be had here, else why not; makes one to try, and removes it."""
     try:
@@ -112,10 +137,10 @@ def name_servers(text: str) -> list[str]:
 
 
 def _nft(arguments: list[str], text: str = "") -> None:
-    program = shutil.which("nft", path=_PATH)
-    if program is None:
+    nft = program()
+    if nft is None:
         raise OSError("nft is not installed")
-    done = subprocess.run([program, *arguments], input=text, capture_output=True, text=True, check=False)
+    done = subprocess.run([nft, *arguments], input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"nft ended with status {done.returncode}"]
         raise OSError(said[0][:300])

@@ -30,6 +30,11 @@ class Layout:
         """Eight signs that tell this node from others on the machine, for names that are the machine's."""
         return hashlib.sha256(bytes(self.root)).hexdigest()[:8]
 
+    @property
+    def table(self) -> str:
+        """The name of this node's table in the packet filter."""
+        return f"innkeeper_{self.identity}"
+
     # ── settings ─────────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property

@@ -35,6 +35,7 @@ from innkeeper.supervisor.housekeeping import Housekeeping
 from innkeeper.supervisor.meter import INTERVAL, Meter
 from innkeeper.supervisor.node import Node
 from innkeeper.supervisor.nursery import Nursery
+from innkeeper.supervisor.ports import Ports
 from innkeeper.supervisor.registry import Folder, Registry
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.wakeups import Wakeups
@@ -130,6 +131,7 @@ class Supervisor:
             admission=Admission(settings.starts or 2 * (os.cpu_count() or 1), LONGEST_QUEUE),
             wakeups=Wakeups(lambda domain: self.node.ring(domain), lambda domain: self.node.shut(domain)),
             nursery=Nursery(self._make_zygote, self._custody.drop),
+            ports=Ports(self.layout.table, log),
             edge_gid=gid,
             log=log,
             tenants=self.tenants.specs,

@@ -78,6 +78,8 @@ class Node:
             site = self.sites.get(domain)
             for worker, _ in found:
                 self.services.workers[worker.identity] = worker
+                if tenant := self.services.tenants.get(worker.tenant):
+                    self.services.ports.adopt(tenant.uid, worker.port)
                 self.services.confines.adopt(worker.tenant, worker.group)
                 self.services.meter.begin(worker.tenant, worker.group)
                 worker.redirect(site.hear if site else self._hear_orphan)
@@ -212,6 +214,7 @@ class Node:
                 enabled=wanted.enabled,
                 has_app=wanted.app is not None,
                 speaks_http=wanted.app is not None and wanted.app.speaks_http,
+                whole=wanted.app is not None and wanted.app.kind == "command",
                 static=tuple(
                     (entry.url, str(layout.on_host(wanted.tenant, entry.path))) for entry in wanted.static
                 ),

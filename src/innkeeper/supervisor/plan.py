@@ -51,8 +51,8 @@ def steps(actual: SiteSpec | None, wanted: SiteSpec | None, *, touched: bool = F
 def _routes(spec: SiteSpec) -> tuple[object, ...]:
     """What the edge sees of a site."""
     return (
-        *(spec.tenant, spec.aliases, spec.enabled, spec.app is not None),
-        *(_protocol(spec), spec.static, spec.password),
+        *(spec.tenant, spec.aliases, spec.enabled),
+        *(spec.app.kind if spec.app else None, spec.static, spec.password),
     )
 
 

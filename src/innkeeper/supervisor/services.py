@@ -15,6 +15,7 @@ from innkeeper.supervisor.confines import Confines
 from innkeeper.supervisor.custody import Custody
 from innkeeper.supervisor.meter import Meter
 from innkeeper.supervisor.nursery import Nursery
+from innkeeper.supervisor.ports import Ports
 from innkeeper.supervisor.wakeups import Wakeups
 from innkeeper.supervisor.worker import Worker
 
@@ -30,6 +31,7 @@ class Services:
     admission: Admission
     wakeups: Wakeups
     nursery: Nursery
+    ports: Ports
     meter: Meter
     edge_gid: int
     log: Callable[[str], None]
@@ -57,6 +59,7 @@ class Services:
         """A worker has ended."""
         if self.workers.pop(worker.identity, None) is not None:
             self.confines.leave(worker.tenant, worker.group)
+            self.ports.release(worker.port)
         self.custody.drop(worker.kept_name)
 
     def new_identity(self) -> int:

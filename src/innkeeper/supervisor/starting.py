@@ -50,12 +50,15 @@ def start(spec: SiteSpec, ground: Ground, listener: socket.socket, services: Ser
     ours, theirs = sockets.pair()
     worker = Worker(identity, spec.domain, ours, hear)
     try:
+        if spec.app is not None and spec.app.kind == "command":
+            worker.port = services.ports.take(tenant.uid)
         files += services.enlist(worker, tenant, spec.domain, spec.limits)
         given = Descriptors.of([theirs.fileno(), listener.fileno(), *files])
-        order = order_for(identity, spec, tenant, ground.interpreter)
+        order = order_for(worker, spec, tenant, ground)
         services.nursery.zygote(ground).order(order, given)
         services.meter.begin(tenant.name, spec.domain)
     except OSError:
+        services.ports.release(worker.port)
         worker.forsake()
         raise
     finally:
@@ -83,12 +86,14 @@ def renew_logs(spec: SiteSpec, workers: list[Worker], kind: str, services: Servi
         os.close(descriptor)
 
 
-def order_for(identity: int, spec: SiteSpec, tenant: TenantSpec, interpreter: str = "") -> Order:
+def order_for(worker: Worker, spec: SiteSpec, tenant: TenantSpec, ground: Ground) -> Order:
     """The order that a site's spec amounts to."""
     app = spec.app
     assert app is not None, "a static site has no worker"
+    is_command = app.kind == "command"
+    environment = {"WEB_CONCURRENCY": str(app.processes), "FORWARDED_ALLOW_IPS": "*"} if is_command else {}
     return Order(
-        identity=identity,
+        identity=worker.identity,
         domain=spec.domain,
         tenant=spec.tenant,
         uid=tenant.uid,
@@ -98,9 +103,10 @@ def order_for(identity: int, spec: SiteSpec, tenant: TenantSpec, interpreter: st
         callable=app.callable,
         directory=app.directory,
         virtualenv=app.virtualenv,
-        interpreter=interpreter,
-        environment=dict(spec.env),
-        processes=app.processes,
+        interpreter=ground.interpreter,
+        port=worker.port,
+        environment={**environment, **spec.env},
+        processes=1 if is_command else app.processes,
         threads=app.threads,
         timeout=float(app.timeout),
         idle=float(app.idle),
@@ -142,14 +148,6 @@ def ground_of(spec: SiteSpec, services: Services) -> Ground:
     """Where a worker of the site's is started from, as far as its file tells. SpecError when it can't be."""
     app = spec.app
     assert app is not None, "a static site has no worker"
-    if app.kind == "command":
-        raise SpecError(
-            Problem(
-                "app-kind-unserved",
-                f"{spec.domain}.toml: [app] has `{app.kind}`, which this version of Innkeeper does not serve yet",
-                "Use `wsgi = …` or `asgi = …` for now; commands come with a later version.",
-            )
-        )
     name = app.runtime or services.nursery.default
     if not services.nursery.has(name):
         known = ", ".join(sorted(services.nursery.pairs)) or "none"
@@ -160,7 +158,7 @@ def ground_of(spec: SiteSpec, services: Services) -> Ground:
                 f"Runtimes of this node: {known}. Name one of them, or leave `runtime` out.",
             )
         )
-    return Ground(name)
+    return Ground(name, bare=app.kind == "command")
 
 
 def other_ground(spec: SiteSpec, ground: Ground, python: str, services: Services) -> Ground:

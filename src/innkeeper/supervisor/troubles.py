@@ -48,6 +48,13 @@ def load_failed(spec: SiteSpec, message: dict[str, Any]) -> Problem:
     summary = _text(message, "summary", "the app ended while it was loaded")
     traceback = _text(message, "traceback", "")
     target = spec.app.target if spec.app else ""
+    if spec.app is not None and spec.app.kind == "command":
+        return Problem(
+            "load-failed",
+            f"the command does not start: {summary}",
+            "It must listen on $DOMAIN_SOCKET (a Unix socket), or on 127.0.0.1 and $PORT. What it printed is in "
+            f"error.log and server.log. Then: `innkeeper site reload {spec.domain}` (a wake tries again too).",
+        )
     if message.get("virtualenv"):
         path = spec.app.virtualenv if spec.app else ""
         return Problem(

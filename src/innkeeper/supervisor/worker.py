@@ -31,6 +31,7 @@ class Worker:
         self.tenant = ""
         self.group = domain  # the name of its control group, below the tenant's
         self.pid = 0
+        self.port = 0  # of the loopback, for a command
         self.loaded = 0.0  # when it said that it serves; 0 = not yet
         self.ordered = time.monotonic()
         self.told = False  # whether it has said itself that a process of its ended
@@ -56,7 +57,13 @@ class Worker:
     @property
     def note(self) -> dict[str, Any]:
         """What a later supervisor has to know of it."""
-        return {"domain": self.domain, "tenant": self.tenant, "group": self.group, "pid": self.pid}
+        return {
+            "domain": self.domain,
+            "tenant": self.tenant,
+            "group": self.group,
+            "pid": self.pid,
+            "port": self.port,
+        }
 
     def ask(self, word: str, descriptors: list[int] | None = None) -> None:
         """Send an order: "drain", "report", "proceed", or "logs" with the files to write from now on."""

@@ -10,8 +10,7 @@ import asyncio
 import os
 import signal
 import socket
-import time
-from typing import Any, Callable, List
+from typing import Any, List
 
 from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -28,26 +27,11 @@ from innkeeper.kernel import sockets
 from innkeeper.worker import application
 from innkeeper.worker.exchanges import Exchanges
 from innkeeper.worker.lifespan import Lifespan
-from innkeeper.worker.requests import InFlight
+from innkeeper.worker.requests import Attended
 from innkeeper.worker.serving import Server
 
 _PATIENCE = 5.0  # seconds that tasks which outlive their requests have at the end
 _BACKLOG = 4096  # as the supervisor has set it
-_HEAD_START = 1.0  # seconds that the event loop has to give up a request by itself, before all are ended
-
-
-class _Busy(InFlight):
-    """The requests in flight, whose age is that of the oldest one that still waits for its answer."""
-
-    def __init__(self, listener: int, oldest: Callable[[], float]) -> None:
-        super().__init__(listener)
-        self._oldest = oldest
-
-    def look(self) -> float:
-        """Seconds since the app last did anything for the most neglected request; 0 when none is in flight."""
-        if not super().look():
-            return 0.0
-        return max(1e-6, time.monotonic() - self._oldest() - _HEAD_START)
 
 
 class AsgiServer(Server):
@@ -92,7 +76,7 @@ class AsgiServer(Server):
             backlog=_BACKLOG,
         )
         self.become_ready(
-            _Busy(listener.fileno(), exchanges.oldest),
+            Attended(listener.fileno(), exchanges.oldest),
             exchanges.finished,
             finish=lambda: loop.call_soon_threadsafe(stopped.set),
             on_gate=lambda: loop.call_soon_threadsafe(exchanges.say_farewell),

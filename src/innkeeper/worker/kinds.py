@@ -16,7 +16,11 @@ from innkeeper.worker.order import Descriptors, Order
 from innkeeper.worker.places import Places
 from innkeeper.worker.serving import Server
 
-_SERVERS = {"wsgi": ("wsgi", "WsgiServer"), "asgi": ("asgi", "AsgiServer")}
+_SERVERS = {
+    "wsgi": ("wsgi", "WsgiServer"),
+    "asgi": ("asgi", "AsgiServer"),
+    "command": ("command", "CommandServer"),
+}
 _known: Dict[str, Type[Server]] = {}
 _unknown: Dict[str, str] = {}  # why a kind can't be served by this runtime
 

@@ -54,6 +54,7 @@ class Order:
     environment: Dict[str, str] = field(default_factory=dict)
     arguments: Tuple[str, ...] = ()  # a helper's command
     task: Dict[str, Any] = field(default_factory=dict)  # or what it does without one (see `tasks`)
+    port: int = 0  # where a command may listen instead of on its socket; 0 = nowhere
     terminal: bool = False  # its standard input is a terminal that is to be its own
     processes: int = 1
     threads: int = 1

@@ -11,7 +11,9 @@ import os
 import select
 import socket
 import time
-from typing import Dict, Iterator
+from typing import Callable, Dict, Iterator
+
+_HEAD_START = 1.0  # seconds that an event loop has to give up a request by itself, before all are ended
 
 
 class InFlight:
@@ -60,6 +62,21 @@ class InFlight:
             nobody.bind("")  # the kernel picks an unused abstract name
             nobody.listen(1)
             os.dup2(nobody.fileno(), self._listener)
+
+
+class Attended(InFlight):
+    """Requests whose age is that of the most neglected one. What is neglected for too long is given up one by
+    one, by the process itself; it is ended only when its event loop does not even come to that."""
+
+    def __init__(self, listener: int, oldest: Callable[[], float]) -> None:
+        super().__init__(listener)
+        self._oldest = oldest
+
+    def look(self) -> float:
+        """Seconds since anything was last done for the most neglected request; 0 when none is in flight."""
+        if not super().look():
+            return 0.0
+        return max(1e-6, time.monotonic() - self._oldest() - _HEAD_START)
 
 
 def _forget(epoll_descriptor: int, listener: int) -> None:

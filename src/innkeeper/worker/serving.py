@@ -21,6 +21,10 @@ from innkeeper.worker.stock import STOCK
 LOAD_FAILED = 78  # exit status, EX_CONFIG of sysexits.h
 
 
+class CommandEnded(Exception):
+    """A command ended before it listened; the text is for its owner."""
+
+
 class Server:
     """One serving process. A kind of app overrides `run`, which returns when the process is to end."""
 
@@ -40,8 +44,8 @@ class Server:
         """Where a path of the tenant's is found by this process."""
         return self._places.real(self._order.tenant, path)
 
-    def prepare(self) -> None:
-        """Stand in the app's directory with the app's module path; what is printed goes to server.log."""
+    def stand(self) -> None:
+        """Stand in the app's directory; what is printed goes to server.log."""
         os.dup2(self._given.stdout, 1)
         os.close(self._given.stdout)
         os.dup2(1, 2)
@@ -49,11 +53,15 @@ class Server:
             os.chdir(self.real(self._order.directory or f"/home/{self._order.tenant}"))
         except OSError as error:
             self.fail(error)
+        sys.argv[:] = [self.program]
+
+    def prepare(self) -> None:
+        """Stand there, with the packages and the module path that the app is to have."""
+        self.stand()
         own = application.search_path(self._order, self.real)
         if not self._order.interpreter:
             self._enter_packages(own)
         sys.path[:0] = own
-        sys.argv[:] = [self.program]
 
     def _enter_packages(self, own: List[str]) -> None:
         """Have exactly the packages of the app's virtualenv, or else of the runtime."""
@@ -116,7 +124,7 @@ class Server:
         text = application.explain(error)
         os.write(self._given.stderr, text.encode(errors="backslashreplace"))
         summary = f"{type(error).__name__}: {error}".strip(": ")[:500]
-        if isinstance(error, (application.LoadError, virtualenv.Broken)):
+        if isinstance(error, (application.LoadError, virtualenv.Broken, CommandEnded)):
             summary, text = str(error)[:500], ""
         told = {
             "summary": summary,
