@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -46,7 +47,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/early":
             return self.answer(b"not wanted")
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(json.dumps({"length": len(body), "sum": sum(body), "chunked": "Transfer-Encoding" in self.headers}).encode())
+        chunked = "Transfer-Encoding" in self.headers
+        self.answer(json.dumps({"length": len(body), "sum": sum(body), "chunked": chunked}).encode())
     def answer(self, body):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -145,7 +147,7 @@ def test_an_answer_before_the_body_is_read_arrives(node: Node) -> None:
 
 def test_limits_of_body_and_time(node: Node) -> None:
     domain = command(
-        node, "limits-command.test", "python3 ~/server.py", app="timeout = 1", more='[limits]\nbody = "1 MB"'
+        node, "limits-command.test", "python3 ~/server.py", app="timeout = 1", more='[limits]\nbody = "1M"'
     )
     assert node.get(domain, method="POST", body=b"x" * 2_000_000).status == 413
     answer = node.get(domain, "/stuck")
@@ -168,7 +170,7 @@ def test_reload_loses_nothing(node: Node) -> None:
             code = SERVER.replace('"one"', f'"version {number}"')
             node.put("carol", "/home/carol/server.py", code)
             assert node.cli("site", "reload", domain).returncode == 0
-            await_true(lambda: json.loads(node.get(domain).text)["version"] == f"version {number}", 10)
+            assert json.loads(node.get(domain).text)["version"] == f"version {number}"
             asking.join()
     assert not load.failures
     assert slow == [200] * 5
@@ -187,8 +189,8 @@ def test_a_failing_new_version_leaves_the_old_one_serving(node: Node) -> None:
     domain = command(node, "roll-command.test", "python3 ~/server.py")
     assert node.get(domain).status == 200
     node.put("carol", "/home/carol/server.py", "raise SystemExit('no')")
-    node.cli("site", "reload", domain)
-    await_true(lambda: node.show(domain)["problems"], 10)
+    reloaded = node.cli("site", "reload", domain, check=False)
+    assert "exit status 1" in reloaded.stdout
     assert node.get(domain).status == 200
 
 
@@ -241,7 +243,7 @@ def test_websockets(node: Node) -> None:
     with connect(
         f"ws://{domain}/", sock=socket.create_connection(("127.0.0.1", node.port)), max_size=None
     ) as visitor:
-        for size in (1, 100, 70_000, 3_000_000):
+        for size in (1, 100, 70_000, 1_000_000):
             visitor.send(b"x" * size)
             assert len(visitor.recv(timeout=10)) == size
         time.sleep(2.5)
@@ -259,7 +261,7 @@ def test_another_tenant_does_not_reach_the_port(node: Node) -> None:
     port = int(json.loads(node.get(domain).text)["env"]["PORT"])
     look = f"import socket; socket.create_connection(('127.0.0.1', {port}), 3); print('REACHED')"
     node.tenant("mallory")
-    stranger = node.cli("tenant", "run", "mallory", "--", "python3", "-c", look)
+    stranger = node.cli("tenant", "run", "mallory", "--", "python3", "-c", look, check=False)
     assert "REACHED" not in stranger.stdout
     assert "refused" in stranger.stderr
     owner = node.cli("tenant", "run", "carol", "--", "python3", "-c", look)
@@ -267,7 +269,10 @@ def test_another_tenant_does_not_reach_the_port(node: Node) -> None:
     node.remove(domain)
     await_true(lambda: node.get(domain).status == 404, 10)
     await_true(
-        lambda: "REACHED" not in node.cli("tenant", "run", "carol", "--", "python3", "-c", look).stdout, 10
+        lambda: (
+            "refused" in node.cli("tenant", "run", "carol", "--", "python3", "-c", look, check=False).stderr
+        ),
+        10,
     )
 
 
@@ -282,8 +287,6 @@ def test_a_stranger_at_the_port_is_not_taken_for_the_command(node: Node) -> None
         "print('listening', flush=True); time.sleep(20)"
     )
     node.tenant("mallory")
-    import subprocess
-
     with subprocess.Popen(
         node.command("tenant", "run", "mallory", "--", "python3", "-c", squat), stdout=subprocess.PIPE
     ) as squatter:

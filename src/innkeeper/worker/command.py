@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import time
-from typing import Any, Awaitable, Callable, Optional, Set, Tuple, Union
+from typing import Any, Callable, Optional, Set, Tuple, Union
 
 try:
     import uvloop
@@ -192,11 +192,9 @@ class Relay:
             self._finished += 1
             writer.close()
 
-    async def connect(self) -> Tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect(self) -> socket.socket:
         """A connection to the command. OSError when it does not accept any."""
-        if isinstance(self._address, str):
-            return await asyncio.open_unix_connection(self._address, limit=_CHUNK)
-        return await asyncio.open_connection(*self._address, limit=_CHUNK)
+        return await _connect(self._address)
 
     def note_late(self) -> None:
         self._on_late()
@@ -227,7 +225,7 @@ class Conversation:
         self._writer = writer
         self._answered = False
         self._timer: Optional[asyncio.TimerHandle] = None
-        self._command: Optional[asyncio.StreamWriter] = None
+        self._command: Optional[socket.socket] = None
         writer.transport.set_write_buffer_limits(high=_AHEAD)
 
     async def run(self) -> None:
@@ -236,16 +234,18 @@ class Conversation:
         if self._relay.largest_body and length and int(length[1]) > self._relay.largest_body:
             await self._say(413, "Content Too Large", answering.TOO_LARGE)
             return
-        answers, self._command = await self._relay.connect()
+        self._command = await self._relay.connect()
         self._watch()
-        asking = asyncio.ensure_future(self._ask(head))
+        asking = asyncio.ensure_future(self._ask(self._command, head))
         try:
-            await self._answer(answers)
+            await self._answer(self._command)
             self._writer.write_eof()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(asking, _LINGER)
         finally:
             asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asking
             if self._timer is not None:
                 self._timer.cancel()
             self._command.close()
@@ -253,7 +253,8 @@ class Conversation:
     def abandon(self) -> None:
         """End it, whatever it is at."""
         if self._command is not None:
-            self._command.transport.abort()
+            with contextlib.suppress(OSError):
+                self._command.shutdown(socket.SHUT_RDWR)
 
     async def _read_head(self) -> bytes:
         head = b""
@@ -264,27 +265,27 @@ class Conversation:
             head += piece
         return head
 
-    async def _ask(self, piece: bytes) -> None:
+    async def _ask(self, command: socket.socket, piece: bytes) -> None:
         """Pass the request on. What the command will not have is read all the same: to leave it unread would
         destroy the answer on its way."""
-        assert self._command is not None
+        loop = asyncio.get_running_loop()
         takes = True
         while piece:
             self._attend()
             if takes:
                 try:
-                    self._command.write(piece)
-                    await self._command.drain()
+                    await loop.sock_sendall(command, piece)
                 except OSError:
                     takes = False
             piece = await self._reader.read(_CHUNK)
         if not self._writer.transport.is_closing():
             self.abandon()  # the visitor has gone
 
-    async def _answer(self, answers: asyncio.StreamReader) -> None:
+    async def _answer(self, command: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         head: Optional[bytes] = b""
         while True:
-            piece = await answers.read(_CHUNK)
+            piece = await loop.sock_recv(command, _CHUNK)
             if not piece:
                 return
             self._attend()
@@ -340,21 +341,28 @@ class Conversation:
 
 async def _accepts(address: Address) -> bool:
     """Whether somebody accepts connections there."""
-    opening: Awaitable[Any]
-    if isinstance(address, str):
-        if not os.path.exists(address):
-            return False
-        opening = asyncio.open_unix_connection(address)
-    elif address[1]:
-        opening = asyncio.open_connection(*address)
-    else:
+    if not (os.path.exists(address) if isinstance(address, str) else address[1]):
         return False
     try:
-        _, writer = await opening
+        (await _connect(address)).close()
     except OSError:
         return False
-    writer.close()
     return True
+
+
+async def _connect(address: Address) -> socket.socket:
+    if isinstance(address, str):
+        connection = socket.socket(socket.AF_UNIX)
+    else:
+        connection = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(connection, address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _be_child() -> None:
