@@ -31,6 +31,8 @@ BARE = {"kernel", "zygote", "worker"}
 # Root code: no web framework, no database driver. The command line may be pretty.
 ROOT_LIBRARIES = {"msgspec", "idna"}
 CLI_LIBRARIES = {"typer", "rich", "tomlkit", "msgspec"}
+# A module of the worker that speaks through a library of the runtime, and what it may import of it.
+OF_THE_RUNTIME = {"worker/asgi.py": {"uvicorn", "uvloop"}, "worker/command.py": {"uvloop"}}
 
 MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 
@@ -71,7 +73,7 @@ def test_libraries_stay_where_they_belong(path: Path) -> None:
         top = imported.split(".")[0]
         if top in sys.stdlib_module_names or top in ("innkeeper", "pyuwsgi", "uwsgi"):
             continue
-        if path.as_posix() == "worker/asgi.py" and top in ("uvicorn", "uvloop"):
+        if top in OF_THE_RUNTIME.get(path.as_posix(), ()):
             continue
         allowed = set() if own in BARE else CLI_LIBRARIES if own == "cli" else ROOT_LIBRARIES
         assert top in allowed, f"{path} imports {imported}"
