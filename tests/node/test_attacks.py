@@ -208,7 +208,7 @@ def network() -> Iterator[tuple[int, str, str]]:
 @pytest.fixture(scope="module")
 def victim(node: Node) -> Node:
     """victim.test is alice's and awake; mallory has nothing."""
-    node.app("victim.test", LISTENING, more='[env]\nVICTIM = "secret"')
+    node.app("victim.test", LISTENING, app="idle = 0", more='[env]\nVICTIM = "secret"')
     node.put("alice", "/home/alice/secret", "alice's secret").chmod(0o644)
     node.tenant("mallory")
     assert node.get("victim.test").text == "alive"
