@@ -100,6 +100,11 @@ class Layout:
         raise ValueError(f"{path} is in none of the places of {tenant}")
 
     @property
+    def environments(self) -> Path:
+        """The environments of the runtimes that were made by `innkeeper runtime add`: NAME.NUMBER each."""
+        return self.lib / "runtimes"
+
+    @property
     def last_good(self) -> Path:
         """The last good versions of site files that are broken now."""
         return self.lib / "last-good"

@@ -51,7 +51,7 @@ class Roll:
             channel = socket.socket(fileno=entry.descriptors[0])
             worker = Worker(identity, entry.note["domain"], channel, self._hear)
             worker.tenant, worker.group = entry.note["tenant"], entry.note["group"]
-            worker.port = entry.note.get("port", 0)
+            worker.port, worker.python = entry.note["port"], entry.note["python"]
             if len(entry.descriptors) > 1:
                 worker.attach(entry.note["pid"], entry.descriptors[1])
             self.workers.append(worker)

@@ -57,6 +57,8 @@ def start(
 
     worker = Worker(identity, "", ours, hear)
     with theirs:
+        zygote = services.nursery.zygote(Ground(name, bare=True))
+        worker.python = zygote.runtime.python
         doors = services.enlist(worker, tenant, HELPERS, services.settings.site_limits)
         order = Order(
             identity=identity,
@@ -68,9 +70,7 @@ def start(
             file_size=bytes_of(tenant.limits.disk),
             **what,
         )
-        services.nursery.zygote(Ground(name, bare=True)).order(
-            order, Descriptors.of([theirs.fileno(), *descriptors, *doors])
-        )
+        zygote.order(order, Descriptors.of([theirs.fileno(), *descriptors, *doors]))
         services.meter.begin(tenant.name, HELPERS)
         for door in doors:
             os.close(door)

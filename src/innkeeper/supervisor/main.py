@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from innkeeper.spec.problem import SpecError
 from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.tenant import TenantSpec, parse_tenant
-from innkeeper.supervisor import adoption, confines, courtesy, helpers, report, runtimes, starting
+from innkeeper.supervisor import adoption, confines, courtesy, helpers, report, starting
 from innkeeper.supervisor.acceptance import Acceptance
 from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.budget import Budget
@@ -32,12 +33,15 @@ from innkeeper.supervisor.courtesy import Courtesy
 from innkeeper.supervisor.custody import Custody
 from innkeeper.supervisor.disk import Disk
 from innkeeper.supervisor.housekeeping import Housekeeping
+from innkeeper.supervisor.learning import Learning
 from innkeeper.supervisor.meter import INTERVAL, Meter
 from innkeeper.supervisor.node import Node
 from innkeeper.supervisor.nursery import Nursery
 from innkeeper.supervisor.ports import Ports
+from innkeeper.supervisor.preload import PRELOAD
 from innkeeper.supervisor.registry import Folder, Registry
 from innkeeper.supervisor.services import Services
+from innkeeper.supervisor.upkeep import Upkeep
 from innkeeper.supervisor.wakeups import Wakeups
 from innkeeper.supervisor.watch import Watch
 from innkeeper.supervisor.zygotes import Zygote
@@ -80,7 +84,8 @@ class Supervisor:
         legacy = adoption.recover(self._custody)
         self._confines.take_over()
         self._assemble()
-        self.services.nursery.open(*runtimes.load(self.layout, self.settings, log), legacy.zygotes)
+        self.upkeep = Upkeep(self.services)
+        self.upkeep.open(legacy.zygotes)
         roll = adoption.Roll(legacy.workers, self._custody)
         self.services.last_identity = adoption.highest_identity(legacy.workers)
         unused = self.node.take_over(legacy.listeners, await roll.call())
@@ -110,6 +115,7 @@ class Supervisor:
     def _assemble(self) -> None:
         settings = self.settings
         gid = edge_gid(settings)
+        learning = Learning(self.layout.lib / "learned.json")
         self.tenants = Folder[TenantSpec](
             self.layout.tenants,
             lambda name, text, file: parse_tenant(name, text, file=file, settings=settings),
@@ -130,7 +136,13 @@ class Supervisor:
             ),
             admission=Admission(settings.starts or 2 * (os.cpu_count() or 1), LONGEST_QUEUE),
             wakeups=Wakeups(lambda domain: self.node.ring(domain), lambda domain: self.node.shut(domain)),
-            nursery=Nursery(self._make_zygote, self._custody.drop),
+            nursery=Nursery(
+                self._make_zygote,
+                lambda runtime: (*PRELOAD, *learning.wanted(runtime)),
+                self._custody.drop,
+                log,
+            ),
+            learning=learning,
             ports=Ports(self.layout.table, log),
             edge_gid=gid,
             log=log,
@@ -143,13 +155,23 @@ class Supervisor:
         files.ensure_directory(last_good, mode=0o700)
         self.node = Node(Registry(sites, last_good), self.services)
 
-    def _make_zygote(self, spec: RuntimeSpec, bare: bool) -> Zygote:
+    def _make_zygote(
+        self,
+        spec: RuntimeSpec,
+        bare: bool,
+        generation: int,
+        wanted: tuple[str, ...],
+        on_ready: Callable[[Zygote], None],
+    ) -> Zygote:
         return Zygote(
             spec,
             self.layout,
             self._custody,
             walled=self.walled,
             bare=bare,
+            generation=generation,
+            wanted=wanted,
+            on_ready=on_ready,
             on_forked=self._on_forked,
             on_refused=self._on_refused,
             log=log,
@@ -187,6 +209,7 @@ class Supervisor:
         watch = Watch()
         watch.add(self.layout.sites, self.node.refresh)
         watch.add(self.layout.tenants, self._on_tenants)
+        watch.add(self.layout.runtimes, self.upkeep.follow)
 
     def _on_tenants(self, names: set[str] | None) -> None:
         if names is None:
@@ -241,6 +264,10 @@ class Supervisor:
             reply.send(report.status(self.node, self.isolation))
         elif word == "run":
             helpers.run(request, descriptors, reply, self.services)
+        elif word == "runtimes":
+            reply.send(self.upkeep.report(self.node))
+        elif word == "warm":
+            self.upkeep.warm(request["runtime"], reply)
         elif word == "site":
             domain = self._known(request["domain"], reply)
             if domain:
@@ -274,6 +301,7 @@ class Supervisor:
         for worker in list(self.services.workers.values()):
             worker.kill()
         self.services.nursery.stop()
+        self.upkeep.close()
         self.services.meter.look()
         self.services.meter.save()
 

@@ -11,72 +11,6 @@ from innkeeper.spec.node import Layout, NodeSettings
 from innkeeper.spec.runtime import RuntimeSpec, parse_runtime
 from innkeeper.supervisor.registry import Folder
 
-# What the built-in runtime's zygote imports beforehand: the parts of its packages that nearly every app uses,
-# and that need no settings.
-PRELOAD = (
-    "django",
-    "django.conf",
-    "django.apps",
-    "django.core.wsgi",
-    "django.core.handlers.wsgi",
-    "django.core.cache",
-    "django.core.checks",
-    "django.core.management",
-    "django.core.signing",
-    "django.core.validators",
-    "django.db",
-    "django.db.models",
-    "django.db.backends.sqlite3.base",
-    "django.db.migrations",
-    "django.forms",
-    "django.http",
-    "django.middleware.common",
-    "django.middleware.csrf",
-    "django.middleware.security",
-    "django.middleware.clickjacking",
-    "django.shortcuts",
-    "django.template.backends.django",
-    "django.template.context_processors",
-    "django.template.defaulttags",
-    "django.template.loader",
-    "django.template.loaders.app_directories",
-    "django.template.loaders.filesystem",
-    "django.template.loaders.cached",
-    "django.urls",
-    "django.utils.translation",
-    "django.utils.autoreload",
-    "django.utils.log",
-    "django.views.generic",
-    "django.views.debug",
-    "django.contrib.admin.apps",
-    "django.contrib.auth.apps",
-    "django.contrib.auth.hashers",
-    "django.contrib.contenttypes.apps",
-    "django.contrib.messages.apps",
-    "django.contrib.messages.middleware",
-    "django.contrib.sessions.apps",
-    "django.contrib.sessions.middleware",
-    "django.contrib.staticfiles.apps",
-    "django.contrib.staticfiles.storage",
-    "flask",
-    "flask.json.provider",
-    "jinja2",
-    "jinja2.ext",
-    "werkzeug.debug",
-    "werkzeug.middleware.proxy_fix",
-    "asyncio",
-    "uvloop",
-    "uvicorn.protocols.http.httptools_impl",
-    "uvicorn.protocols.websockets.websockets_sansio_impl",
-    "fastapi",
-    "fastapi.responses",
-    "fastapi.middleware.cors",
-    "starlette.middleware.sessions",
-    "starlette.staticfiles",
-    "starlette.templating",
-    "starlette.websockets",
-)
-
 
 def _age(name: str) -> list[int | str]:
     """What to sort runtimes by, so that python3.9 comes before python3.11."""
@@ -88,7 +22,7 @@ def built_in() -> dict[str, RuntimeSpec]:
     found: dict[str, RuntimeSpec] = {}
     for python in sorted(Path(sys.prefix, "runtimes").glob("*/bin/python")):
         name = python.parents[1].name
-        found[name] = RuntimeSpec(name=name, python=str(python), preload=PRELOAD)
+        found[name] = RuntimeSpec(name=name, python=str(python))
     return found
 
 

@@ -13,6 +13,7 @@ from innkeeper.spec.tenant import TenantSpec
 from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.confines import Confines
 from innkeeper.supervisor.custody import Custody
+from innkeeper.supervisor.learning import Learning
 from innkeeper.supervisor.meter import Meter
 from innkeeper.supervisor.nursery import Nursery
 from innkeeper.supervisor.ports import Ports
@@ -31,6 +32,7 @@ class Services:
     admission: Admission
     wakeups: Wakeups
     nursery: Nursery
+    learning: Learning
     ports: Ports
     meter: Meter
     edge_gid: int

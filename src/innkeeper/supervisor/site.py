@@ -245,8 +245,8 @@ class Site:
         elif event == "crashed":
             worker.told = True
             self._note_end(message)
-        elif event in ("files", "flooded", "full"):
-            self._on_overuse(worker, event, message)
+        elif event in ("files", "flooded", "full", "imported"):
+            self._on_account(worker, event, message)
         elif event == "gone":
             self._on_gone(worker)
 
@@ -349,8 +349,12 @@ class Site:
         if not self._services.meter.look_at(self.spec.tenant, self.spec.domain):
             self.note(troubles.crashed(message))
 
-    def _on_overuse(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
-        """A limit was met that only the worker itself can see."""
+    def _on_account(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
+        """What only the worker itself can see: a limit that was met, or what it had to import."""
+        if event == "imported":
+            runtime = (self.spec.app and self.spec.app.runtime) or self._services.nursery.default
+            self._services.learning.hear(runtime, self.spec.domain, message.get("modules"))
+            return
         limits, owner = self.spec.limits, f"site {self.spec.domain}"
         process = f"a process of the app (worker {worker.pid})"
         if event == "files":

@@ -52,10 +52,12 @@ def start(spec: SiteSpec, ground: Ground, listener: socket.socket, services: Ser
     try:
         if spec.app is not None and spec.app.kind == "command":
             worker.port = services.ports.take(tenant.uid)
+        zygote = services.nursery.zygote(ground)
+        worker.python = zygote.runtime.python
         files += services.enlist(worker, tenant, spec.domain, spec.limits)
         given = Descriptors.of([theirs.fileno(), listener.fileno(), *files])
         order = order_for(worker, spec, tenant, ground)
-        services.nursery.zygote(ground).order(order, given)
+        zygote.order(order, given)
         services.meter.begin(tenant.name, spec.domain)
     except OSError:
         services.ports.release(worker.port)
@@ -158,7 +160,8 @@ def ground_of(spec: SiteSpec, services: Services) -> Ground:
                 f"Runtimes of this node: {known}. Name one of them, or leave `runtime` out.",
             )
         )
-    return Ground(name, bare=app.kind == "command")
+    # A module that was imported in another environment than the site's may be another one.
+    return Ground(name, bare=app.kind == "command" or services.nursery.is_decided_by(name, spec.env))
 
 
 def other_ground(spec: SiteSpec, ground: Ground, python: str, services: Services) -> Ground:

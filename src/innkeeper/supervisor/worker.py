@@ -32,6 +32,7 @@ class Worker:
         self.group = domain  # the name of its control group, below the tenant's
         self.pid = 0
         self.port = 0  # of the loopback, for a command
+        self.python = ""  # the runtime's, whose environment it needs as long as it lives
         self.loaded = 0.0  # when it said that it serves; 0 = not yet
         self.ordered = time.monotonic()
         self.told = False  # whether it has said itself that a process of its ended
@@ -63,6 +64,7 @@ class Worker:
             "group": self.group,
             "pid": self.pid,
             "port": self.port,
+            "python": self.python,
         }
 
     def ask(self, word: str, descriptors: list[int] | None = None) -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,9 @@ class Zygote:
         *,
         walled: bool,
         bare: bool,
+        generation: int,
+        wanted: tuple[str, ...],
+        on_ready: Callable[[Zygote], None],
         on_forked: Forked,
         on_refused: Refused,
         log: Callable[[str], None],
@@ -47,21 +51,30 @@ class Zygote:
         self.runtime = runtime
         self.ready = False
         self.bare = bare  # without any packages
+        self.generation = generation  # tells it from those before it
+        self.wanted = wanted  # what to preload, beside what the operator has named
+        self.started = time.monotonic()
         self.python = ""  # its version, as soon as it has told that
+        self.preloaded: list[str] = []
         self.left_out: dict[str, str] = {}
+        self.memory = 0  # bytes that the preloaded modules take
+        self.reads: frozenset[str] = frozenset()  # variables that decide what the preloaded modules are like
+        self.pid = 0
         self._layout = layout
         self._custody = custody
         self._walled = walled
+        self._ready_heard = on_ready
         self._on_forked = on_forked
         self._on_refused = on_refused
         self._log = log
         self._channel: socket.socket | None = None
         self._waiting: list[tuple[Order, list[int]]] = []
-        self._without: set[str] = set()  # modules found out to leave threads behind
+        self._unanswered: set[int] = set()  # identities of the orders that were sent
+        self._retiring = False
 
     @property
     def kept_name(self) -> str:
-        return f"zygote:{self.runtime.name}:{'bare' if self.bare else 'shared'}"
+        return f"zygote:{self.runtime.name}:{'bare' if self.bare else 'shared'}:{self.generation}"
 
     def start(self) -> None:
         """Start the process, unless it is there."""
@@ -76,12 +89,13 @@ class Zygote:
                 env={"PATH": os.defpath, "PYTHONPATH": SOURCE, "LANG": "C.UTF-8"},
             )
         process.returncode = 0  # reaped by the kernel (SIGCHLD is ignored); its end shows on the channel
-        self._custody.keep(self.kept_name, [ours.fileno()], {"ready": False, "pid": process.pid})
+        self._custody.keep(self.kept_name, [ours.fileno()], self._note(process.pid))
         self._take(ours, process.pid)
 
     def adopt(self, channel: socket.socket, note: dict[str, Any]) -> None:
         """Go on with a zygote that an earlier supervisor started."""
         self._take(channel, note["pid"])
+        self.wanted = tuple(note["wanted"])
         if note["ready"]:
             self._on_ready(note)
 
@@ -90,11 +104,27 @@ class Zygote:
         if self.ready and self._channel is not None:
             try:
                 sockets.send(self._channel, order.to_message(), descriptors.row())
+                self._unanswered.add(order.identity)
                 return
             except OSError as error:
                 self._log(f"runtime {self.runtime.name}: the zygote did not take an order: {error}")
         self._waiting.append((order, [os.dup(descriptor) for descriptor in descriptors.row()]))
         self.start()
+
+    def give_way(self, successor: Zygote) -> None:
+        """Pass on the orders that wait here, and end as soon as those that were sent are answered."""
+        waiting, self._waiting = self._waiting, []
+        successor.place(waiting)
+        self._retiring = True
+        if not self._unanswered:
+            self.stop()
+
+    def place(self, orders: list[tuple[Order, list[int]]]) -> None:
+        """Take orders whose descriptors are ours from here on."""
+        for order, descriptors in orders:
+            self.order(order, Descriptors.of(descriptors))
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def stop(self) -> None:
         """Let it end; its workers are not touched."""
@@ -115,7 +145,8 @@ class Zygote:
             "tenants": str(layout.tenants_data),
             "logs": str(layout.logs),
             "bare": self.bare,
-            "preload": [] if self.bare else [each for each in runtime.preload if each not in self._without],
+            "preload": [] if self.bare else list(runtime.preload),
+            "wanted": [] if self.bare else list(self.wanted),
         }
         if self._walled:
             stage = layout.run / "stage"
@@ -129,7 +160,7 @@ class Zygote:
         return settings
 
     def _take(self, channel: socket.socket, pid: int) -> None:
-        self._channel, self._pid = channel, pid
+        self._channel, self.pid = channel, pid
         channel.setblocking(False)
         asyncio.get_running_loop().add_reader(channel.fileno(), self._on_message)
 
@@ -148,35 +179,41 @@ class Zygote:
 
     def _handle(self, message: dict[str, Any], descriptors: list[int]) -> None:
         if "forked" in message:
+            self._unanswered.discard(message["forked"])
             self._on_forked(message["forked"], message["pid"], descriptors[0])
         elif "refused" in message:
+            self._unanswered.discard(message["refused"])
             self._on_refused(message["refused"], message["reason"])
         elif "ready" in message:
-            self._custody.note(self.kept_name, {**message, "pid": self._pid})
+            self._custody.note(self.kept_name, {**message, **self._note(self.pid), "ready": True})
+            for name, reason in message["left_out"].items():
+                if name in self.runtime.preload:
+                    self._log(f"runtime {self.runtime.name}: {name} is not preloaded: {reason}")
             self._on_ready(message)
-        elif "threaded" in message:
-            self._without.add(message["threaded"])
-            self._log(
-                f"runtime {self.runtime.name}: {message['threaded']} starts a thread when it is imported "
-                "and is not preloaded"
-            )
+        if self._retiring and not self._unanswered:
+            self.stop()
+
+    def _note(self, pid: int) -> dict[str, Any]:
+        """What a later supervisor has to know of it."""
+        return {"ready": False, "pid": pid, "of": self.runtime.python, "wanted": self.wanted}
 
     def _on_ready(self, told: dict[str, Any]) -> None:
         self.ready, self.python, self.left_out = True, told["python"], told["left_out"]
-        for name, reason in self.left_out.items():
-            self._log(f"runtime {self.runtime.name}: {name} is not preloaded: {reason}")
+        self.preloaded, self.memory = told["preloaded"], told["memory"]
+        self.reads = frozenset(told["reads"])
+        self._ready_heard(self)
         waiting, self._waiting = self._waiting, []
-        for order, descriptors in waiting:
-            self.order(order, Descriptors.of(descriptors))
-            for descriptor in descriptors:
-                os.close(descriptor)
+        self.place(waiting)
 
     def _on_end(self) -> None:
         """It died. Start it anew at once when orders wait, else soon; a broken runtime is not hammered."""
         was_ready = self.ready
         self.stop()
+        self._unanswered.clear()
+        if self._retiring:
+            return
         self._log(f"runtime {self.runtime.name}: the zygote ended")
-        if was_ready or self._without:
+        if was_ready:
             self.start()
         else:
             asyncio.get_running_loop().call_later(_RETRY_WAIT, self.start)

@@ -27,6 +27,7 @@ Serve = Callable[[Order, Places, Descriptors, socket.socket], None]
 DRAIN_GRACE = 10.0  # seconds past a request's time limit after which a draining process is killed
 _HOG_QUIET = 10.0  # seconds until it is told again that a process is out of files
 _FAILURE = ("summary", "traceback", "virtualenv")  # what the supervisor is told of a failed start
+_PASSED_ON = ("late", "imported")  # what the supervisor is told as it was said
 _RESPAWN_WAIT = 0.5  # seconds before a crashed process is replaced while others serve
 
 
@@ -153,8 +154,8 @@ class First:
                 self._tell("unfit", reason=message.get("reason"), python=message.get("python"))
             elif event == "slow":
                 self._on_slow(child)
-            elif event == "late":
-                self._tell("late")
+            elif event in _PASSED_ON:
+                self._tell(**message)
             elif event == "files":
                 self._on_files(child)
             elif event == "gated":

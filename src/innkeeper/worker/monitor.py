@@ -16,6 +16,7 @@ import time
 from typing import Any, Callable
 
 from innkeeper.kernel import processes, sockets
+from innkeeper.worker import imports
 from innkeeper.worker.requests import InFlight
 
 DRAIN_STEP = 0.01  # seconds between looks while draining
@@ -66,6 +67,8 @@ class Monitor:
             age, finished, now = self._look(), self._finished(), time.monotonic()
             if age or finished != seen:
                 seen, since = finished, now
+            if finished and not age:
+                self._tell_imports()
             tick = self._busy_tick if age else self._quiet_tick
             self._say("beat", idle=bool(self._idle) and now - since >= self._idle)
             if age > self._timeout:
@@ -91,6 +94,7 @@ class Monitor:
         processes.limit_files(self._open_files + RESERVE)
         self._in_flight.close_gate()
         self._say("gated")
+        self._tell_imports()
         self._on_gate()
         quiet = 0
         while quiet < SETTLE:
@@ -104,6 +108,12 @@ class Monitor:
         time.sleep(_LAST_WORDS)
         os._exit(0)
 
-    def _say(self, event: str, **detail: bool) -> None:
+    def _tell_imports(self) -> None:
+        """What the app has imported that the zygote could have, so that the next one has."""
+        names = imports.news()
+        if names:
+            self._say("imported", modules=names)
+
+    def _say(self, event: str, **detail: Any) -> None:
         with contextlib.suppress(OSError):  # the first process is gone, and this one will be in a moment
             sockets.send(self._link, {"event": event, **detail})

@@ -10,7 +10,7 @@ import sys
 from typing import Any, Callable, List, NoReturn, Optional, TextIO
 
 from innkeeper.kernel import processes, sockets
-from innkeeper.worker import application, virtualenv
+from innkeeper.worker import application, imports, virtualenv
 from innkeeper.worker.children import STACK_SIGNAL
 from innkeeper.worker.monitor import RESERVE, Monitor
 from innkeeper.worker.order import Descriptors, Order
@@ -62,6 +62,7 @@ class Server:
         if not self._order.interpreter:
             self._enter_packages(own)
         sys.path[:0] = own
+        imports.reseed()
 
     def _enter_packages(self, own: List[str]) -> None:
         """Have exactly the packages of the app's virtualenv, or else of the runtime."""

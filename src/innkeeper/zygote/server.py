@@ -21,8 +21,8 @@ from innkeeper.worker.order import MAX_DESCRIPTORS, Descriptors, Order
 from innkeeper.worker.places import Places
 from innkeeper.zygote import ahead, stocking
 from innkeeper.zygote.ahead import Spare, become_first, report
-from innkeeper.zygote.stocking import ThreadLeft
 
+_MOST_REASONS = 300  # of modules left out, that fit into a message
 _SPARE_WAIT = 0.02  # seconds of quiet after an order before the next spare is forked
 
 
@@ -164,16 +164,14 @@ def serve(settings: Dict[str, Any]) -> None:
     """Import what is to be shared, say so, and fork until told to end. `settings` come from `zygote.launch`."""
     channel = socket.socket(fileno=settings["channel"])
     places = Places(settings["tenants"], settings["logs"], settings["walled"])
-    try:
-        left_out = stocking.stock(settings)
-    except ThreadLeft as found:
-        sockets.send(channel, {"threaded": str(found)})
-        sys.exit(1)
+    sifted = stocking.stock(settings)
     processes.set_name("ik zygote bare" if settings["bare"] else "ik zygote")
     with contextlib.suppress(OSError):  # said at the node's start, and refused there if it has to be
         fence.prepare()
     if settings["walled"]:
         settings["hide_source"]()
     sys.path[:] = [entry for entry in sys.path if entry != settings["source"]]
-    sockets.send(channel, {"ready": True, "left_out": left_out, "python": virtualenv.VERSION})
+    told = {"preloaded": sifted.preloaded, "memory": sifted.memory, "reads": sorted(sifted.reads)}
+    told["left_out"] = dict(list(sifted.left_out.items())[:_MOST_REASONS])
+    sockets.send(channel, {"ready": True, "python": virtualenv.VERSION, **told})
     Zygote(channel, places).run()

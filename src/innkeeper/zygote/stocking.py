@@ -1,20 +1,18 @@
-"""What a zygote imports before it forks: the runtime's common modules, and nothing that would do harm.
-
-A thread that is alive while we fork would leave its locks held for ever in every worker. So after each module
-the threads are counted; a module that left one can't be taken back, and so the zygote is started again without.
-"""
+"""What a zygote imports before it forks: the runtime's common modules, and nothing that would do harm."""
 
 from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
+import os
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterable
+from typing import Any, Dict, List
 
-from innkeeper.kernel import processes
-from innkeeper.worker import interpreter, kinds, virtualenv
+from innkeeper.worker import imports, interpreter, kinds, virtualenv
 from innkeeper.worker.stock import STOCK, Misses
+from innkeeper.zygote import trial
 
 # What uWSGI and every worker need at once.
 COMMON = (
@@ -36,9 +34,14 @@ COMMON = (
 )
 
 
-def stock(settings: Dict[str, Any]) -> Dict[str, str]:
-    """Import what is to be shared; a reason for each module that was left out. ThreadLeft as for `_preload`.
+# Read by libraries that would start threads when they are imported; a worker's own environment lacks it.
+_WHILE_IMPORTING = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
+
+def stock(settings: Dict[str, Any]) -> trial.Sifted:
+    """Import what is to be shared, and tell what came of that.
+
+    `settings["preload"]` is named by the operator; of `settings["wanted"]` what the runtime lacks is passed over.
     A bare zygote keeps nothing of its runtime's packages but our hold on those that serve.
     """
     source, bare = settings["source"], settings["bare"]
@@ -50,35 +53,32 @@ def stock(settings: Dict[str, Any]) -> Dict[str, str]:
     sys.path.append(source)
     for kind, reason in kinds.learn().items():
         print(f"no {kind} apps can be served: {reason}", file=sys.stderr)
-    left_out = _preload(settings["preload"])
-    sys.meta_path.remove(misses)
+    for name in COMMON:
+        importlib.import_module(name)
     sys.path.remove(source)
-    STOCK.take(virtualenv.packages_of(prefix), misses.by_module)
+    os.environ.update(_WHILE_IMPORTING)
+    sifted = trial.sift(_wanted(settings))
+    for name in _WHILE_IMPORTING:
+        del os.environ[name]
+    sys.meta_path.remove(misses)
+    packages = virtualenv.packages_of(prefix)
+    STOCK.take(packages, misses.by_module)
     if bare:
         STOCK.hide()
         virtualenv.leave()
+    imports.remember(packages)
     gc.collect()
     gc.freeze()
-    return left_out
+    return sifted
 
 
-def _preload(modules: Iterable[str]) -> Dict[str, str]:
-    """Import the modules; a reason for each that was left out. Raises ThreadLeft when one started a thread."""
-    left_out: Dict[str, str] = {}
-    before = dict(sys.modules)
-    for name in (*COMMON, *modules):
-        try:
-            importlib.import_module(name)
-        except Exception as error:  # a package of the operator's may fail in any way; the node must not
-            left_out[name] = f"{type(error).__name__}: {error}"
-            for added in set(sys.modules) - set(before):
-                if added == name or added.startswith(name + "."):
-                    del sys.modules[added]
-        if processes.thread_count() > 1:
-            raise ThreadLeft(name)
-        before = dict(sys.modules)
-    return left_out
-
-
-class ThreadLeft(Exception):
-    """A module started a thread when it was imported; its name is the argument."""
+def _wanted(settings: Dict[str, Any]) -> List[str]:
+    there: Dict[str, bool] = {}
+    found = list(settings["preload"])
+    for name in settings["wanted"]:
+        top = name.partition(".")[0]
+        if top not in there:
+            there[top] = importlib.util.find_spec(top) is not None
+        if there[top]:
+            found.append(name)
+    return list(dict.fromkeys(found))
