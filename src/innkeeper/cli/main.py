@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import innkeeper
-from innkeeper.cli import ca, doctor, site, status, tenant, up
+from innkeeper.cli import ca, doctor, runtime, site, status, tenant, up
 from innkeeper.cli.app import Context
 from innkeeper.spec.node import Layout
 
@@ -51,6 +51,7 @@ app.command("doctor", help=doctor.HELP, epilog=doctor.EPILOG)(doctor.doctor)
 app.command("status", help=status.HELP)(status.status)
 app.add_typer(site.app, name="site", help="The sites: list, look into, reload, switch on and off, read logs.")
 app.add_typer(tenant.app, name="tenant", help="The tenants: add, remove, list, run a command as one.")
+app.add_typer(runtime.app, name="runtime", help="The runtimes: build, rebuild, remove, list, look into.")
 app.add_typer(ca.app, name="ca", help="The node's own certificate authority.")
 
 

@@ -18,6 +18,7 @@ from innkeeper.supervisor.nursery import Legacy, Nursery
 from innkeeper.supervisor.preload import PRELOAD
 from innkeeper.supervisor.services import Services
 
+SOON = 10.0  # seconds after the start until the first look
 INTERVAL = 300.0  # seconds between looks at what was learned, and at what is not needed any more
 
 
@@ -30,9 +31,9 @@ class Upkeep:
         self._nursery: Nursery = services.nursery
 
     def open(self, legacy: Legacy) -> None:
-        """Have the zygotes of all runtimes started or taken over, and clear away what an earlier node left."""
+        """Have the zygotes of all runtimes started or taken over."""
         self._nursery.open(*self._load(), legacy)
-        self._later()
+        asyncio.get_running_loop().call_later(SOON, self._look)
 
     def follow(self, _: set[str] | None = None) -> None:
         """A runtime's file was written or deleted."""
@@ -43,11 +44,8 @@ class Upkeep:
     def _load(self) -> tuple[dict[str, RuntimeSpec], str]:
         return runtimes.load(self._services.layout, self._services.settings, self._services.log)
 
-    def _later(self) -> None:
-        asyncio.get_running_loop().call_later(INTERVAL, self._look)
-
     def _look(self) -> None:
-        self._later()
+        asyncio.get_running_loop().call_later(INTERVAL, self._look)
         self._learning.save()
         self._nursery.look()
         asyncio.get_running_loop().run_in_executor(

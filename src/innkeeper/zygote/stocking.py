@@ -6,6 +6,7 @@ import gc
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Dict, List
@@ -56,6 +57,9 @@ def stock(settings: Dict[str, Any]) -> trial.Sifted:
     for name in COMMON:
         importlib.import_module(name)
     sys.path.remove(source)
+    signal.signal(
+        signal.SIGCHLD, signal.SIG_DFL
+    )  # the supervisor's children are reaped by the kernel, ours not
     os.environ.update(_WHILE_IMPORTING)
     sifted = trial.sift(_wanted(settings))
     for name in _WHILE_IMPORTING:
