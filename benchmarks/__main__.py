@@ -1,4 +1,4 @@
-"""Cold starts beside uWSGI's own, what the walls cost, and what neighbours notice of an attack: one run, ratios."""
+"""Cold starts beside uWSGI's own and by environment, what learning brings and walls cost, what neighbours notice."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import apps, execed, neighbours, walls
+from benchmarks import apps, environments, execed, learning, neighbours, walls
 from tests.node.harness import Node, running
 
 KINDS = {"plain WSGI": 20.0, "Flask": 30.0, "Django": 60.0}  # and the most milliseconds that a start may take
 TENANT = "bench"
+PARTS = ("starts", "environments", "learning", "walls", "neighbours")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--sites", type=int, default=20, help="sites of each kind (default: 20)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each attack (default: 10)")
-    parser.add_argument("--only", choices=("starts", "walls", "neighbours"), help="measure only this")
+    parser.add_argument("--only", choices=PARTS, help="measure only this")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
     runtime = next(iter(sorted(Path(sys.prefix, "runtimes").iterdir())))
@@ -36,6 +37,12 @@ def main() -> int:
         if options.only in (None, "starts"):
             with running() as node:
                 measured["starts"] = measure(node, runtime, options.sites, progress)
+        if options.only in (None, "environments"):
+            with running() as node:
+                measured["environments"] = environments.measure(node, options.sites, progress)
+        if options.only in (None, "learning"):
+            with running() as node:
+                measured["learning"] = learning.measure(node, 50, progress)
         if options.only in (None, "walls"):
             measured["walls"] = walls.measure(options.sites, progress)
         if options.only in (None, "neighbours"):
@@ -53,6 +60,10 @@ def _holds(measured: dict[str, Any]) -> Iterator[bool]:
     """Whether each figure keeps to its limit."""
     for kind, figures in measured.get("starts", {}).items():
         yield figures["innkeeper_ms"]["median"] <= KINDS[kind]
+    for name, row in measured.get("environments", {}).items():
+        yield environments.holds(name, row)
+    if "learning" in measured:
+        yield measured["learning"]["ratio"] > 1
     if cost := measured.get("walls"):
         yield cost["cold_start_ms"] <= walls.MOST_MS and cost["throughput_ratio"] >= walls.LEAST_RATIO
     for figures in measured.get("neighbours", {}).values():
@@ -105,6 +116,10 @@ def show(measured: dict[str, Any], sites: int) -> None:
     console = Console()
     if "starts" in measured:
         console.print(_starts_table(measured["starts"], sites))
+    if "environments" in measured:
+        console.print(environments.table(measured["environments"], sites))
+    if "learning" in measured:
+        console.print(learning.words(measured["learning"]))
     if cost := measured.get("walls"):
         console.print(
             f"\nWhat the walls cost: {cost['cold_start_ms']:+.1f} ms of a cold start "

@@ -18,6 +18,25 @@ application = Flask(__name__)
 def front():
     return "flask"
 """
+FASTAPI = """
+from fastapi import FastAPI
+app = FastAPI()
+
+@app.get("/")
+async def front():
+    return {"fastapi": True}
+"""
+# What a mix of sites imports beside its framework; a part of each is in no list of modules to preload.
+MIX = {
+    "Flask, SQLAlchemy": "import sqlalchemy.orm, sqlalchemy.dialects.postgresql\n" + FLASK,
+    "Flask, requests": "import requests\n" + FLASK,
+    "Flask, Redis": "import redis\n" + FLASK,
+    "Flask, Pillow": "from PIL import Image, ImageDraw, PngImagePlugin\n" + FLASK,
+    "NumPy": "import numpy\n" + PLAIN,
+    "psycopg": "import psycopg, decimal, csv\n" + PLAIN,
+    "PyMySQL, xml": "import pymysql, xml.etree.ElementTree, concurrent.futures, statistics\n" + PLAIN,
+    "httpx": "import httpx, xmlrpc.client, multiprocessing\n" + PLAIN,
+}
 
 
 def write(folder: Path, kind: str, python: Path) -> str:
