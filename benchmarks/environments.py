@@ -105,7 +105,8 @@ def _write(node: Node, name: str, home: str, python: str) -> None:
         _run(node, "mkdir", "-p", f"{home}/app")
         _run(node, python, "-m", "django", "startproject", "project", f"{home}/app")
         view = "\nimport django\nfrom django.http import HttpResponse\n"
-        view += 'urlpatterns += [path("version", lambda request: HttpResponse(django.__version__))]\n'
+        view += "def version(request):\n    return HttpResponse(django.__version__)\n"
+        view += 'urlpatterns += [path("", version), path("version", version)]\n'
         urls = node.layout.on_host(TENANT, f"{home}/app/project/urls.py")
         node.put(TENANT, f"{home}/app/project/urls.py", urls.read_text() + view)
         settings = node.layout.on_host(TENANT, f"{home}/app/project/settings.py")

@@ -3,13 +3,20 @@
 The kernel answers the closing of a socket that holds unread data by a reset, in which an answer that is on
 its way gets lost. So what an app leaves unread of a request's body is read here. And an app that fails gives
 the visitor status 500; uWSGI alone would close the connection.
+
+Three things that PEP 3333 promises are not as they should be in uWSGI 2.0.30, and are mended here: an app may
+call `start_response` again with `exc_info` (uWSGI fails over it), a file is sent from where it stands (uWSGI
+sends all of it), and a program that is started by one of several threads hears signals (uWSGI blocks all).
 """
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import traceback
 from typing import Any, Callable, Dict, Iterable, Iterator
+from wsgiref.util import FileWrapper
 
 Environ = Dict[str, Any]
 App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -47,7 +54,13 @@ def guarded(app: App, largest_body: int = 0) -> App:
     """The app, finishing what it leaves undone; bodies larger than `largest_body` bytes (0 = any) are refused."""
 
     def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if not hasattr(_thread, "hears"):
+            signal.pthread_sigmask(
+                signal.SIG_SETMASK, ()
+            )  # the process's own go to its main thread all the same
+            _thread.hears = True
         body = environ["wsgi.input"]
+        environ["wsgi.file_wrapper"] = _Sender(environ["wsgi.file_wrapper"])
         environ["wsgi.errors"] = (
             sys.stderr
         )  # uWSGI's own is buffered, and what it holds dies with the process
@@ -56,7 +69,7 @@ def guarded(app: App, largest_body: int = 0) -> App:
             _finish(body)
             return [TOO_LARGE]
         try:
-            result = app(environ, start_response)
+            result = app(environ, _Start(start_response))
         except Exception:  # the app's own fault of any kind
             traceback.print_exc()
             headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(FAILED)))]
@@ -70,6 +83,48 @@ def guarded(app: App, largest_body: int = 0) -> App:
         return _Finishing(result, body)
 
     return answer
+
+
+_thread = threading.local()
+
+
+class _Start:
+    """`start_response` of one request."""
+
+    __slots__ = ("_begun", "_start")
+
+    def __init__(self, start: Callable[..., Any]) -> None:
+        self._start = start
+        self._begun = False
+
+    def __call__(self, status: str, headers: Any, exc_info: Any = None) -> Any:
+        if exc_info:
+            try:
+                return self._start(status, headers)
+            except OSError:  # the headers of the answer are sent
+                raise exc_info[1].with_traceback(exc_info[2]) from None
+            finally:
+                exc_info = None  # it refers to this frame
+        if self._begun:
+            raise AssertionError("start_response was called again without exc_info")
+        self._begun = True
+        return self._start(status, headers)
+
+
+class _Sender:
+    """`wsgi.file_wrapper` of one request."""
+
+    __slots__ = ("_send",)
+
+    def __init__(self, send: Callable[..., Any]) -> None:
+        self._send = send
+
+    def __call__(self, file: Any, size: int = 8192) -> Iterable[bytes]:
+        try:
+            whole = not file.fileno() or not file.tell()
+        except (AttributeError, OSError, ValueError):  # it is only like a file, and will be read
+            whole = True
+        return self._send(file, size) if whole else FileWrapper(file, size)
 
 
 class _Finishing:
