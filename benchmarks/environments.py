@@ -140,7 +140,9 @@ def _starts(
             raise SystemExit(f"bench: {domain} answered {answer.status}: {node.log(domain, 'error')}")
         starts.append(answer.seconds * 1000)
         version = node.get(domain, "/version").text
-        node.remove(domain)
+    for number in range(sites):
+        node.remove(f"{home.rpartition('/')[2]}-{number}.localhost")
+    node.await_gone()
     return starts, version
 
 

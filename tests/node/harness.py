@@ -208,6 +208,12 @@ class Node:
     def remove(self, domain: str) -> None:
         self.layout.site_file(domain).unlink()
 
+    def await_gone(self) -> None:
+        """Wait until no site is left, nor any tenant's process."""
+        await_true(
+            lambda: not (told := self.status())["sites"] and not any(t["tasks"] for t in told["tenants"]), 60
+        )
+
     def await_route(self, domain: str) -> None:
         await_true(lambda: any((self.layout.route(domain) / name).exists() for name in ("up", "locked")), 10)
 

@@ -33,6 +33,7 @@ from innkeeper.kernel import processes
 PATIENCE = 20.0  # seconds that one import may take
 _NOBODY = 65534
 _PERSONAL = {"HOME", "USER", "LOGNAME", "PWD", "VIRTUAL_ENV", "TMPDIR", "DJANGO_SETTINGS_MODULE"}
+_HARMLESS = {"LANG", "LANGUAGE", "LC_ALL", "LC_MESSAGES"}  # decide the language of help texts alone
 _LONGEST_REASON = 200  # characters
 _LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_STACK, resource.RLIMIT_AS, resource.RLIMIT_CORE)
 _read: Set[str] = set()  # the variables that were looked at since it was last emptied
@@ -165,7 +166,7 @@ def _import_one(name: str) -> Dict[str, Any]:
         importlib.import_module(name)
     except BaseException as error:  # SystemExit as well
         reason = f"{type(error).__name__}: {error}"
-    reads = {key for key in _read if key.isidentifier()}
+    reads = {key for key in _read if key.isidentifier()} - _HARMLESS
     if not reason:
         reason = _difference(before, _state())
     personal = sorted(reads & _PERSONAL)
