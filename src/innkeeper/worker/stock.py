@@ -1,8 +1,8 @@
 """What a zygote has imported beforehand, by distribution: what of it a worker may keep, and what it must lose.
 
 An app is to find exactly the packages of its own environment. A module that is there already stays only when
-the environment has the very same version of its distribution, and of all that this one has imported, and lacks
-what this one has looked for in vain. Everything else is taken away before the app's first line runs.
+the environment has the very same version of its distribution, lacks what the module has looked for in vain, and
+when all modules stay that it refers to. Everything else is taken away before the app's first line runs.
 """
 
 from __future__ import annotations
@@ -28,9 +28,6 @@ class Part:
         self.version = version
         self.modules: List[str] = []
         self.tops: Set[str] = set()
-        self.needs: Set[str] = set()  # other distributions whose modules or classes it refers to
-        self.missed: Set[str] = set()  # top-level modules that it looked for in vain
-        self.binary = False  # an extension module of it is loaded, and can't be loaded a second time
 
 
 class Stock:
@@ -38,6 +35,12 @@ class Stock:
 
     def __init__(self) -> None:
         self.parts: Dict[str, Part] = {}
+        self._owners: Dict[
+            str, Set[str]
+        ] = {}  # by module: the distributions that have it, or share its package
+        self._users: Dict[str, Set[str]] = {}  # by module: those that refer to it, or are in it
+        self._missed: Dict[str, Set[str]] = {}  # by module: the top-level modules that it looked for in vain
+        self._binary: Set[str] = set()  # extension modules, which can't be loaded a second time
 
     def take(self, packages: str, missed: Dict[str, Set[str]]) -> None:
         """Look at all modules that were imported from the directory `packages`.
@@ -45,24 +48,22 @@ class Stock:
         `missed` has, by module, the top-level modules that it looked for in vain.
         """
         owners, versions = _owners(packages)
-        of_module: Dict[str, str] = {}
         for name, module in list(sys.modules.items()):
-            files = _files(module)
-            inside = [file for file in files if file.startswith(packages + "/")]
+            inside = [file for file in _files(module) if file.startswith(packages + "/")]
             if inside:
                 relative = inside[0][len(packages) + 1 :]
-                found = owners.get(relative, {_ORPHANS})
-                of_module[name] = min(found)
-                for owner in found:
+                self._owners[name] = owners.get(relative, {_ORPHANS})
+                for owner in self._owners[name]:
                     part = self.parts.setdefault(owner, Part(versions.get(owner, "")))
                     part.modules.append(name)
                     part.tops.add(name.partition(".")[0])
-                    part.binary = part.binary or relative.endswith(".so")
-                    part.needs |= found - {owner}  # they share a package
-        for name, owner in of_module.items():
-            part = self.parts[owner]
-            part.needs |= {of_module.get(other, owner) for other in _mentioned(sys.modules[name])} - {owner}
-            part.missed |= missed.get(name, set())
+                if relative.endswith(".so"):
+                    self._binary.add(name)
+        for name in self._owners:
+            self._missed.update({name: missed[name]} if name in missed else {})
+            for used in (*_mentioned(sys.modules[name]), name.rpartition(".")[0]):
+                if used in self._owners and used != name:
+                    self._users.setdefault(used, set()).add(name)
 
     def keep_what_fits(self, packages: Optional[str], own: Iterable[str]) -> None:
         """Take away what is not of the environment whose packages are in `packages` (None: the runtime's own).
@@ -72,33 +73,35 @@ class Stock:
         """
         if not self.parts:
             return
-        found = _importable(own, {top for part in self.parts.values() for top in (*part.tops, *part.missed)})
+        tops = {top for part in self.parts.values() for top in part.tops}
+        found = _importable(own, tops.union(*self._missed.values()))
         kept = {name for name, part in self.parts.items() if not part.tops & found}
         if packages is not None:
             installed, importable = _installed(packages)
             kept = {name for name in kept if self._is_same(name, installed, packages)}
             found |= importable
-        while True:
-            fit = {
-                name
-                for name in kept
-                if self.parts[name].needs <= kept and not self.parts[name].missed & found
-            }
-            if fit == kept:
-                break
-            kept = fit
-        for name, part in self.parts.items():
-            if name not in kept and part.binary and part.tops & found:
-                raise Unfit(f"{name} is another one than the runtime's {part.version}")
-        for name, part in self.parts.items():
-            if name not in kept:
-                _forget(part.modules)
+        unfit = self._unfit(kept, found)
+        for name in unfit & self._binary:
+            if name.partition(".")[0] in found:
+                owner = min(self._owners[name])
+                raise Unfit(f"{owner} is another one than the runtime's {self.parts[owner].version}")
+        _forget(unfit)
 
     def hide(self) -> None:
         """Take everything away."""
-        for part in self.parts.values():
-            _forget(part.modules)
+        _forget(self._owners)
         self.parts.clear()
+
+    def _unfit(self, kept: Set[str], found: Set[str]) -> Set[str]:
+        """The modules that are not of distributions that are kept, miss what is there, or use such a module."""
+        unfit = {name for name, owners in self._owners.items() if not owners <= kept}
+        unfit.update(name for name, missed in self._missed.items() if missed & found)
+        spreading = list(unfit)
+        while spreading:
+            users = self._users.get(spreading.pop(), set()) - unfit
+            unfit |= users
+            spreading += users
+        return unfit
 
     def _is_same(self, name: str, installed: Dict[str, Tuple[str, str]], packages: str) -> bool:
         version, entry = installed.get(name, ("", ""))
