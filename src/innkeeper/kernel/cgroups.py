@@ -135,6 +135,19 @@ class Group:
         """How often a process or thread could not be started since it was made."""
         return _table(self._places.get("pids", ""), "pids.events").get("max", 0)
 
+    def anonymous(self) -> int:
+        """Bytes that its processes have in memory and that are no file's: what only their end would give back."""
+        table = _table(self._places.get("memory", ""), "memory.stat")
+        if self.version == 2:
+            return sum(table.get(key, 0) for key in ("anon", "shmem", "kernel_stack", "pagetables", "slab"))
+        return sum(table.get(key, 0) for key in ("total_rss", "total_shmem"))
+
+    def allow_swap(self, limits: Limits | None) -> None:
+        """Let what hibernates be swapped out whatever its limit (None), or have the limit hold again."""
+        if self.version == 2 and "memory" in self._places:
+            swap = "max" if limits is None or not limits.memory else str(limits.swap)
+            _try_to_write(self._places["memory"], "memory.swap.max", swap)
+
     def usage(self) -> Usage:
         """What it uses; zero for what this machine does not count."""
         return _usage_v2(self._places) if self.version == 2 else _usage_v1(self._places)

@@ -226,6 +226,17 @@ class NodeSettings(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=
         fields.Connections,
         Meta(description="requests that may be in flight to one site; more are told to wait"),
     ] = 2000
+    memory: Annotated[
+        fields.Size,
+        Meta(
+            description="what all tenants' processes may use together before sites that nobody asks for give way; "
+            "0 = what the machine has"
+        ),
+    ] = "0"
+    hibernate: Annotated[
+        bool,
+        Meta(description="where there is swap space, stop idle sites in it instead of ending them"),
+    ] = True
     reach: Annotated[
         tuple[fields.Opening, ...],
         Meta(

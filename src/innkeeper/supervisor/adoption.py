@@ -58,7 +58,7 @@ class Roll:
             worker.ask("report")
 
     async def call(self) -> dict[str, list[tuple[Worker, str]]]:
-        """The workers by domain, each with its condition: "ready", "starting" or "leaving"."""
+        """The workers by domain, each with its condition: "ready", "resting", "starting", "leaving"."""
         if self.workers:
             # Those that say nothing are taken to be starting; the load limit will end them.
             with contextlib.suppress(TimeoutError):
@@ -75,7 +75,8 @@ class Roll:
             if message.get("draining") or message.get("failed"):
                 self._condition[worker] = "leaving"
             else:
-                self._condition[worker] = "ready" if message.get("ready") else "starting"
+                ready = "resting" if message.get("resting") else "ready"
+                self._condition[worker] = ready if message.get("ready") else "starting"
         elif event == "loaded":
             self._condition[worker] = "ready"
         elif event == "gone":

@@ -124,6 +124,18 @@ class Confines:
             return Usage()
         return (self._group(tenant, name) if name else self._tenant(tenant)).usage()
 
+    def memory(self) -> int:
+        """Bytes that all tenants' processes use together, files in memory left aside."""
+        return self._top.anonymous() if self._top else 0
+
+    def allow_swap(self, tenant: str, name: str, allowed: bool) -> None:
+        """Let a site that hibernates be swapped out, or have its own limit hold again."""
+        limits = self._site_limits.get((tenant, name))
+        if self._top is not None and limits is not None:
+            if allowed:
+                self._tenant(tenant).allow_swap(None)
+            self._group(tenant, name).allow_swap(None if allowed else _of(limits, limits.cpu_weight))
+
     def cpu_seconds(self, tenant: str) -> float:
         """What a tenant's processes have used since its group was made; cheaper than `usage`."""
         return self._tenant(tenant).cpu_seconds() if self._top else 0.0

@@ -23,6 +23,7 @@ from innkeeper.spec.problem import SpecError
 from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.tenant import TenantSpec, parse_tenant
+from innkeeper.spec.values import bytes_of
 from innkeeper.supervisor import adoption, confines, courtesy, helpers, report, starting
 from innkeeper.supervisor.acceptance import Acceptance
 from innkeeper.supervisor.admission import Admission
@@ -39,8 +40,10 @@ from innkeeper.supervisor.node import Node
 from innkeeper.supervisor.nursery import Nursery
 from innkeeper.supervisor.ports import Ports
 from innkeeper.supervisor.preload import PRELOAD
+from innkeeper.supervisor.pressure import Pressure
 from innkeeper.supervisor.registry import Folder, Registry
 from innkeeper.supervisor.services import Services
+from innkeeper.supervisor.site import Site
 from innkeeper.supervisor.upkeep import Upkeep
 from innkeeper.supervisor.wakeups import Wakeups
 from innkeeper.supervisor.watch import Watch
@@ -101,6 +104,10 @@ class Supervisor:
         self.services.disk_problem = self._disk.problem
         self.services.disk_used = lambda name: used.space if (used := self._disk.used(name)) else None
         self._courtesy = Courtesy(self._confines, self.tenants.specs, self._on_bomb)
+        self._pressure = Pressure(self._confines, bytes_of(self.settings.memory), self._sites_awake)
+        if self.walled and self.settings.hibernate:
+            self.services.can_hibernate = self._pressure.may_hibernate
+        self.services.woken = self._pressure.hurry
         self._look()
         self._glance()
         housekeeping = loop.create_task(
@@ -222,13 +229,18 @@ class Supervisor:
         """Look at what is used, every few seconds."""
         self.services.meter.look()
         self._disk.look()
-        awake = {worker.domain for worker in self.services.workers.values()}
-        self._acceptance.look(site for domain in awake if (site := self.node.sites.get(domain)))
+        self._acceptance.look(self._sites_awake())
         asyncio.get_running_loop().call_later(INTERVAL, self._look)
+
+    def _sites_awake(self) -> list[Site]:
+        awake = {worker.domain for worker in self.services.workers.values()}
+        return [site for domain in awake if (site := self.node.sites.get(domain))]
 
     def _glance(self) -> None:
         """Look at who keeps the CPUs busy, and whether the disk fills up."""
         self._courtesy.look()
+        self._pressure.look()
+        self._pressure.relieve_swap()
         self._disk.glance()
         asyncio.get_running_loop().call_later(courtesy.INTERVAL, self._glance)
 

@@ -41,6 +41,7 @@ def site(node: Node, domain: str) -> dict[str, Any]:
         "pid": life.pid if life else None,
         "wakes": life.wakes if life else 0,
         "cold_start_ms": life.cold_start_ms if life else None,
+        "hibernating": life is not None and life.state is State.HIBERNATING,
         "problems": [_problem(problem) for problem in problems],
     }
 
@@ -78,7 +79,7 @@ def _kind(node: Node, domain: str) -> str | None:
 def _state(node: Node, domain: str) -> str:
     life, spec = node.sites.get(domain), node.published.get(domain)
     if life is not None:
-        return life.state.value
+        return State.ASLEEP.value if life.state is State.HIBERNATING else life.state.value
     if spec is None:
         return State.FAILED.value
     return State.ASLEEP.value if spec.enabled else State.DISABLED.value

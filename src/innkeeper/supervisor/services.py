@@ -42,6 +42,8 @@ class Services:
         None
     )  # why a tenant may not start anything
     disk_used: Callable[[str], int | None] = lambda _: None  # bytes that a tenant's files take, where known
+    can_hibernate: Callable[[], bool] = lambda: False
+    woken: Callable[[], None] = lambda: None  # to be called when a site was woken
     confines: Confines = field(default_factory=lambda: Confines(None))
     workers: dict[int, Worker] = field(default_factory=dict)  # by identity
     last_identity: int = 0
@@ -63,6 +65,12 @@ class Services:
             self.confines.leave(worker.tenant, worker.group)
             self.ports.release(worker.port)
         self.custody.drop(worker.kept_name)
+
+    def may_hibernate(self, worker: Worker) -> bool:
+        """Whether there is room for its memory elsewhere, and nothing else runs in its group."""
+        others = (each for each in self.workers.values() if each is not worker)
+        alone = not any((each.tenant, each.group) == (worker.tenant, worker.group) for each in others)
+        return alone and self.can_hibernate()
 
     def new_identity(self) -> int:
         self.last_identity += 1

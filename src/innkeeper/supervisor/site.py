@@ -15,7 +15,7 @@ from typing import Any
 
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
-from innkeeper.supervisor import overuse, starting, troubles
+from innkeeper.supervisor import hibernation, overuse, starting, troubles
 from innkeeper.supervisor.nursery import Ground
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.states import Event, State, after
@@ -50,6 +50,8 @@ class Site:
         "rang",
         "spec",
         "state",
+        "turned",
+        "used",
         "wakes",
     )
 
@@ -61,6 +63,8 @@ class Site:
         self.wakes = 0
         self.cold_start_ms: float | None = None
         self.rang = 0.0  # when the connection came that the current start is for; 0 = a reload
+        self.used = 0.0  # when it was last asked for, as far as is known
+        self.turned = 0.0  # when it last began to hibernate, or ended
         self._services = services
         self._worker: Worker | None = None  # serves
         self._next: Worker | None = None  # loads
@@ -89,6 +93,9 @@ class Site:
             self._services.wakeups.disarm(self.listener.fileno())
             self._move(Event.WAKE)
             self._begin()
+        elif self.state is State.HIBERNATING:
+            self._services.wakeups.disarm(self.listener.fileno())
+            self._thaw()
 
     def renew_listener(self) -> None:
         """A worker has shut the socket down for all: bind another, and end the workers that have the old one."""
@@ -116,6 +123,8 @@ class Site:
                 self.problems.pop(code, None)
             self._move(Event.RELOAD)
             self._begin()
+        elif self.state is State.HIBERNATING:
+            self._stop()
 
     def replace_stuck(self, seconds: float) -> None:
         """Connections have waited for so long although there is a worker: have another take its place."""
@@ -153,7 +162,7 @@ class Site:
         for worker, condition in sorted(workers, key=lambda pair: pair[0].identity):
             if condition == "leaving" or self.state is State.DISABLED:
                 self._see_off(worker)
-            elif condition == "ready":
+            elif condition in ("ready", "resting"):
                 self._succeed(worker)
             elif self._next is None:
                 self._next = worker
@@ -165,6 +174,9 @@ class Site:
             self._move(Event.LOADED)
             if self._next:
                 self._move(Event.RELOAD)
+            elif workers[-1][1] == "resting" and len(workers) == 1:
+                self._move(Event.HIBERNATE)
+                self._on_resting(self._worker)
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -229,13 +241,9 @@ class Site:
             self._services.log(f"{self.spec.domain}: {worker.problem.message}")
         elif event == "touched" and worker in (self._worker, self._watcher):
             self.reload()
-        elif event == "idle" and worker is self._worker and self.state is State.SERVING:
-            self._move(Event.IDLE)
-            self._ask_to_drain(worker)
-        elif event == "gated" and worker is self._worker and self.state is State.DRAINING:
-            self._worker = None
-            self._move(Event.GATED)
-            self._arm()
+        elif event in ("idle", "resting", "gated", "report"):
+            if worker is self._worker:
+                self._on_rest(worker, event, message)
         elif event == "slow":
             self._flag("slow")
             self.note(troubles.too_slow(self.spec))
@@ -255,6 +263,7 @@ class Site:
         assert worker is not None
         if self.state is State.STARTING and self.rang:
             self.wakes += 1
+            self._services.woken()
             self.cold_start_ms = round((time.monotonic() - self.rang) * 1000, 1)
             self._services.custody.note(
                 f"site:{self.spec.domain}", {"wakes": self.wakes, "cold_start_ms": self.cold_start_ms}
@@ -365,6 +374,70 @@ class Site:
             self.note(overuse.log_flood(owner, limits.log, process, kind))
         else:
             starting.renew_logs(self.spec, [worker], kind, self._services)
+
+    # ── giving way ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_rest(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
+        """What the serving worker says of having nothing to do."""
+        if event == "idle" and self.state is State.SERVING:
+            if time.monotonic() - self.turned > hibernation.PAUSE:
+                self.give_way()
+        elif event == "resting" and self.state is State.HIBERNATING:
+            self._on_resting(worker)
+        elif event == "gated" and self.state is State.DRAINING:
+            self._worker = None
+            self._move(Event.GATED)
+            self._arm()
+        elif event == "report":
+            self.used = time.monotonic() - float(message.get("unused", 0.0))
+
+    def ask_about_use(self) -> None:
+        """Have `used` brought up to date, as far as its worker knows."""
+        if self._worker is not None and self.state is State.SERVING:
+            self._worker.ask("report")
+
+    def may_give_way(self, before: float) -> bool:
+        """Whether it serves, and was neither started nor asked for since `before`."""
+        worker = self._worker
+        return self.state is State.SERVING and worker is not None and max(worker.loaded, self.used) < before
+
+    def give_way(self) -> None:
+        """Nobody asks for it: hibernate, if that is worth it here, or stop."""
+        worker = self._worker
+        if worker is None or self.state is not State.SERVING:
+            return
+        if hibernation.is_worth_it(self.cold_start_ms) and self._services.may_hibernate(worker):
+            self._move(Event.HIBERNATE)
+            self.turned = time.monotonic()
+            worker.ask("rest")
+        else:
+            self._stop()
+
+    def stop_hibernating(self) -> None:
+        """The swap space runs short: end the worker."""
+        if self.state is State.HIBERNATING:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._move(Event.IDLE)
+        self._services.wakeups.disarm(self.listener.fileno())
+        if self._worker is not None:
+            self._ask_to_drain(self._worker)
+
+    def _on_resting(self, worker: Worker) -> None:
+        """Its processes are stopped. A connection that they had accepted before that brings them back at once."""
+        if hibernation.is_caught(worker, self.listener, self._services):
+            self._thaw()
+            return
+        self._services.wakeups.arm(self.listener.fileno())
+        hibernation.page_out(worker, self._services)
+
+    def _thaw(self) -> None:
+        self.turned = self.used = time.monotonic()
+        self._move(Event.WAKE)
+        if self._worker is not None:
+            hibernation.forbid_swap(self._worker, self._services)
+            self._worker.ask("go")
 
     # ── failing ──────────────────────────────────────────────────────────────────────────────────────────
 

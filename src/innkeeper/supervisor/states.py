@@ -13,6 +13,7 @@ class State(Enum):
     SERVING = "serving"
     RELOADING = "reloading"  # serving, while the next generation starts
     DRAINING = "draining"
+    HIBERNATING = "hibernating"  # its processes are stopped, and their memory is in the swap space
     FAILED = "failed"
     DISABLED = "disabled"
 
@@ -24,6 +25,7 @@ class Event(Enum):
     LOADED = "the new worker is ready"
     LOAD_FAILED = "the app does not load"
     RELOAD = "the owner wants the new code"
+    HIBERNATE = "nobody has asked for a while, and a start costs more than thawing"
     IDLE = "nobody has asked for a while"
     GATED = "the worker accepts nothing more"
     GONE = "the worker has ended"
@@ -40,6 +42,11 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.STARTING, Event.RELOAD): State.STARTING,
     (State.SERVING, Event.RELOAD): State.RELOADING,
     (State.SERVING, Event.IDLE): State.DRAINING,
+    (State.SERVING, Event.HIBERNATE): State.HIBERNATING,
+    (State.HIBERNATING, Event.WAKE): State.SERVING,
+    (State.HIBERNATING, Event.IDLE): State.DRAINING,
+    (State.HIBERNATING, Event.GONE): State.ASLEEP,
+    (State.HIBERNATING, Event.RELOAD): State.HIBERNATING,
     (State.SERVING, Event.GONE): State.ASLEEP,
     (State.SERVING, Event.CRASH_LOOP): State.FAILED,
     (State.RELOADING, Event.LOADED): State.SERVING,

@@ -27,7 +27,7 @@ class Child:
         self.gated = False
         self.idle = False
         self.doomed = 0.0  # when it is to be killed for a slow request; 0 = not at all
-        self.heard = time.monotonic()
+        self.heard = self.used = time.monotonic()  # when it last spoke, and last had a request
         link.setblocking(False)
 
     def messages(self) -> Iterator[Dict[str, Any]]:

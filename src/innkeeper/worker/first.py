@@ -53,7 +53,7 @@ class First:
         self._logs = (Log("server", given.stdout, order.log), Log("error", given.stderr, order.log))
         self._hogged = 0.0  # when it was last told that a process is out of files
         self._children = children or Children()
-        self._ready = self._draining = self._failed = False
+        self._ready = self._draining = self._failed = self._resting = False
         self._deadline = 0.0  # when draining ends by force
         self._respawn_at = 0.0
         self._poll = select.poll()
@@ -112,7 +112,12 @@ class First:
         if word == "drain":
             self._drain()
         elif word == "report":
-            self._tell("report", ready=self._ready, draining=self._draining, failed=self._failed)
+            told = {"ready": self._ready, "draining": self._draining, "failed": self._failed}
+            self._tell("report", **told, resting=self._resting, unused=self._unused())
+        elif word == "rest":
+            self._rest()
+        elif word == "go":
+            self._go_on()
         elif word == "logs":  # the files were set aside; here are new ones
             for log, file in zip(self._logs, received[1]):
                 log.replace(file)
@@ -120,9 +125,29 @@ class First:
             for child in self._children:
                 child.doomed = child.doomed and time.monotonic()
 
+    def _rest(self) -> None:
+        """Stop all of the sandbox's processes but this one. Whether that was a good moment is seen from outside."""
+        if self._ready and not self._draining and len(self._children):
+            self._resting = True
+            os.kill(-1, signal.SIGSTOP)
+            self._tell("resting")
+
+    def _go_on(self) -> None:
+        if self._resting:
+            self._resting = False
+            os.kill(-1, signal.SIGCONT)
+            now = time.monotonic()
+            for child in self._children:
+                child.heard = child.used = now
+
+    def _unused(self) -> float:
+        """Seconds since any of the processes had a request, as far as they have told."""
+        return time.monotonic() - max((child.used for child in self._children), default=0.0)
+
     def _drain(self) -> None:
         if self._draining:
             return
+        self._go_on()
         self._draining = True
         self._respawn_at = 0.0
         self._deadline = time.monotonic() + self._order.timeout + DRAIN_GRACE
@@ -143,6 +168,7 @@ class First:
             event = message.get("event")
             if event == "beat":
                 child.idle = bool(message.get("idle"))
+                child.used = child.heard - float(message.get("unused", 0.0))
                 if all(other.idle for other in self._children):
                     self._tell("idle")
             elif event == "loaded":
@@ -211,7 +237,8 @@ class First:
         """Milliseconds until something is due; -1 when nothing is."""
         due = [at for at in (self._deadline, self._respawn_at, self._touch.due) if at]
         due += [log.resume for log in self._logs if log.resume]
-        due += [child.doomed or child.heard + self._order.timeout + SILENCE for child in self._children]
+        if not self._resting:
+            due += [child.doomed or child.heard + self._order.timeout + SILENCE for child in self._children]
         return max(1, int((min(due) - time.monotonic()) * 1000) + 1) if due else -1
 
     def _keep_time(self) -> None:
@@ -225,7 +252,7 @@ class First:
         if self._respawn_at and now >= self._respawn_at:
             self._respawn_at = 0.0
             self._spawn()
-        for child in self._children:
+        for child in () if self._resting else self._children:
             if child.loaded and now - child.heard > self._order.timeout + SILENCE:
                 self._on_slow(child)
             if (child.doomed and now >= child.doomed) or (self._deadline and now >= self._deadline):

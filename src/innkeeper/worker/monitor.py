@@ -70,7 +70,8 @@ class Monitor:
             if finished and not age:
                 self._tell_imports()
             tick = self._busy_tick if age else self._quiet_tick
-            self._say("beat", idle=bool(self._idle) and now - since >= self._idle)
+            unused = 0.0 if age else now - since
+            self._say("beat", idle=bool(self._idle) and unused >= self._idle, unused=unused)
             if age > self._timeout:
                 self._say("slow")
 

@@ -1,0 +1,93 @@
+"""When memory runs short: who has not been asked for longest gives way, and who is asked again thaws.
+
+A site gives way by hibernating, where its start costs more than its thawing and the machine has swap space, and
+else by being stopped, as when it has been idle for long enough. Nothing that is busy gives way, and nothing that
+was woken a moment ago: it would come back at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from innkeeper.kernel import paging
+from innkeeper.supervisor.confines import Confines
+from innkeeper.supervisor.site import Site
+from innkeeper.supervisor.states import State
+
+INTERVAL = 0.1  # seconds between looks while sites are being woken
+FRESH = 2.0  # seconds after its start, or its last use, in which a site does not give way
+_HIGH, _LOW = 0.90, 0.80  # of the budget: where giving way begins, and how far it goes
+_SPARE = 0.08  # of the machine's memory that is kept available where no budget is set
+_NEWS = 1.0  # seconds for which what workers told of their use is believed
+_LEAST_SWAP = 0.2  # of the swap space that stays free
+
+
+class Pressure:
+    """Looks at the memory in use and has sites give way."""
+
+    def __init__(self, confines: Confines, budget: int, awake: Callable[[], Iterable[Site]]) -> None:
+        """`budget`: bytes that all tenants' processes may use together; 0 = what the machine has."""
+        self._confines = confines
+        self._budget = budget
+        self._awake = awake
+        self._asked = 0.0
+        self._looked = 0.0
+        self.evicted = 0
+
+    def hurry(self) -> None:
+        """A site was woken: look, unless that was done just now."""
+        if time.monotonic() - self._looked >= INTERVAL:
+            self.look()
+
+    def look(self) -> None:
+        """One look; sites give way until enough memory is on its way back."""
+        self._looked = now = time.monotonic()
+        excess = self._excess()
+        if excess <= 0:
+            return
+        sites = [site for site in self._awake() if not self._rests(site, now)]
+        if now - self._asked > _NEWS:
+            self._asked = now
+            for site in sites:
+                site.ask_about_use()
+        leaving = sum(site.state is not State.SERVING for site in sites)
+        each = max(1, self._used() // max(1, len(sites)))
+        count = -(-excess // each) - leaving
+        ready = sorted((site for site in sites if site.may_give_way(now - FRESH)), key=lambda site: site.used)
+        for site in ready[: max(0, count)]:
+            site.give_way()
+            self.evicted += 1
+
+    def _rests(self, site: Site, now: float) -> bool:
+        """Whether it hibernates, and for long enough to have given its memory back."""
+        return site.state is State.HIBERNATING and now - site.turned > _NEWS
+
+    def relieve_swap(self) -> None:
+        """End some of those that hibernate, whose start costs least, when the swap space is nearly full."""
+        memory = paging.memory()
+        if memory.swap_total and memory.swap_free < _LEAST_SWAP / 2 * memory.swap_total:
+            resting = [site for site in self._awake() if site.state is State.HIBERNATING]
+            resting.sort(key=lambda site: site.cold_start_ms or 0.0)
+            for site in resting[: 1 + len(resting) // 20]:
+                site.stop_hibernating()
+
+    def may_hibernate(self) -> bool:
+        """Whether the machine has swap space left to hibernate in."""
+        memory = paging.memory()
+        return memory.swap_free > _LEAST_SWAP * memory.swap_total
+
+    def _used(self) -> int:
+        return self._confines.memory() if self._budget else paging.memory().total - paging.memory().available
+
+    def _excess(self) -> int:
+        """Bytes that are to be given back; 0 or less when all is well."""
+        if self._budget:
+            used = self._confines.memory()
+            return used - int(_LOW * self._budget) if used > _HIGH * self._budget else 0
+        memory = paging.memory()
+        return (
+            int(1.5 * _SPARE * memory.total) - memory.available
+            if memory.available < _SPARE * memory.total
+            else 0
+        )
