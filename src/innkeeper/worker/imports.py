@@ -23,13 +23,24 @@ def news() -> List[str]:
     if not _places:  # executed, not forked
         return []
     places, found = tuple(_places), []
-    for name, module in list(sys.modules.items()):
-        if name not in _known and isinstance(name, str):
+    for name in _new_names():
+        module = sys.modules.get(name)
+        if isinstance(name, str):
             _known.add(name)
             origin: Any = getattr(getattr(module, "__spec__", None), "origin", None)
             if isinstance(origin, str) and origin.startswith(places) and _is_own_name(name, origin):
                 found.append(name)
     return sorted(found)[:_MOST]
+
+
+def _new_names() -> List[str]:
+    """What stands at the end of `sys.modules`. What was there before is not looked at: to look is to write."""
+    found = []
+    for name in reversed(sys.modules):
+        if name in _known:
+            break
+        found.append(name)
+    return found
 
 
 def _is_own_name(name: str, origin: str) -> bool:

@@ -13,7 +13,7 @@ import importlib.machinery
 import os
 import sys
 from types import FunctionType, ModuleType
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import AbstractSet, Any, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple
 
 from innkeeper.worker.virtualenv import Unfit
 
@@ -40,6 +40,7 @@ class Stock:
         ] = {}  # by module: the distributions that have it, or share its package
         self._users: Dict[str, Set[str]] = {}  # by module: those that refer to it, or are in it
         self._missed: Dict[str, Set[str]] = {}  # by module: the top-level modules that it looked for in vain
+        self._names: FrozenSet[str] = frozenset()  # the top-level modules that are there, or were looked for
         self._binary: Set[str] = set()  # extension modules, which can't be loaded a second time
 
     def take(self, packages: str, missed: Dict[str, Set[str]]) -> None:
@@ -59,6 +60,8 @@ class Stock:
                     part.tops.add(name.partition(".")[0])
                 if relative.endswith(".so"):
                     self._binary.add(name)
+        tops = {top for part in self.parts.values() for top in part.tops}
+        self._names = frozenset(tops.union(*missed.values()))
         for name in self._owners:
             self._missed.update({name: missed[name]} if name in missed else {})
             for used in (*_mentioned(sys.modules[name]), name.rpartition(".")[0]):
@@ -73,8 +76,9 @@ class Stock:
         """
         if not self.parts:
             return
-        tops = {top for part in self.parts.values() for top in part.tops}
-        found = _importable(own, tops.union(*self._missed.values()))
+        found = _importable(own, self._names)
+        if packages is None and not found:
+            return  # nothing was even looked at: in a forked process, to look is to write
         kept = {name for name, part in self.parts.items() if not part.tops & found}
         if packages is not None:
             installed, importable = _installed(packages)
@@ -226,7 +230,7 @@ def _named_by_pth(path: str) -> Set[str]:
     return tops
 
 
-def _importable(directories: Iterable[str], names: Set[str]) -> Set[str]:
+def _importable(directories: Iterable[str], names: AbstractSet[str]) -> Set[str]:
     """Which of the top-level names lead to a module or a regular package in one of the directories."""
     found: Set[str] = set()
     for directory in directories:
