@@ -31,8 +31,12 @@ BARE = {"kernel", "zygote", "worker"}
 # Root code: no web framework, no database driver. The command line may be pretty.
 ROOT_LIBRARIES = {"msgspec", "idna"}
 CLI_LIBRARIES = {"typer", "rich", "tomlkit", "msgspec"}
-# A module of the worker that speaks through a library of the runtime, and what it may import of it.
-OF_THE_RUNTIME = {"worker/asgi.py": {"uvicorn", "uvloop"}, "worker/command.py": {"uvloop"}}
+# Modules that use libraries of the runtime, where it has them, and what they may import.
+OF_THE_RUNTIME = {
+    "worker/asgi.py": {"uvicorn", "uvloop"},
+    "worker/command.py": {"uvloop"},
+    "zygote/rehearsal.py": {"django", "fastapi", "flask", "pydantic"},
+}
 
 MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 

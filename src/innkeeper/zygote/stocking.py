@@ -13,7 +13,7 @@ from typing import Any, Dict, List
 
 from innkeeper.worker import imports, interpreter, kinds, virtualenv
 from innkeeper.worker.stock import STOCK, Misses
-from innkeeper.zygote import trial
+from innkeeper.zygote import rehearsal, trial
 
 # What uWSGI and every worker need at once.
 COMMON = (
@@ -62,6 +62,8 @@ def stock(settings: Dict[str, Any]) -> trial.Sifted:
     )  # the supervisor's children are reaped by the kernel, ours not
     os.environ.update(_WHILE_IMPORTING)
     sifted = trial.sift(_wanted(settings))
+    for name, reason in rehearsal.rehearse().items():
+        print(f"{name} is not rehearsed: {reason}", file=sys.stderr)
     for name in _WHILE_IMPORTING:
         del os.environ[name]
     sys.meta_path.remove(misses)

@@ -26,7 +26,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Dict, Iterator, List, NoReturn, Sequence, Set
+from typing import Any, Callable, Dict, Iterator, List, NoReturn, Sequence, Set
 
 from innkeeper.kernel import processes
 
@@ -58,7 +58,7 @@ def sift(names: Sequence[str]) -> Sifted:
             name = left.pop(0)
             reason = verdict["reason"] or _import(name)
             if reason:
-                sifted.left_out[name] = reason[:_LONGEST_REASON]
+                sifted.left_out[name] = reason
                 break
             sifted.preloaded.append(name)
             sifted.memory += verdict["memory"]
@@ -66,12 +66,36 @@ def sift(names: Sequence[str]) -> Sifted:
     return sifted
 
 
-def _import(name: str) -> str:
+def reason_of(action: Callable[[], Any]) -> str:
+    """Why an action fails; "" when it does not."""
     try:
-        importlib.import_module(name)
-    except Exception as error:  # it was well in the trial
-        return f"{type(error).__name__}: {error}"
+        action()
+    except BaseException as error:  # SystemExit as well
+        return f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
     return ""
+
+
+def try_out(action: Callable[[], Any]) -> str:
+    """Do it in a process of its own; what harm that does, or "" for none."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _be_nobody()
+        before = _state()
+        told = reason_of(action) or _difference(before, _state()).replace("imported", "rehearsed")
+        os.write(writer, told.replace("\n", " ").encode() + b"\n")
+        os._exit(0)
+    os.close(writer)
+    told = next(_lines(reader), "it does not come to its end")
+    os.close(reader)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return told
+
+
+def _import(name: str) -> str:
+    return reason_of(lambda: importlib.import_module(name))
 
 
 def _try(names: Sequence[str]) -> Iterator[Dict[str, Any]]:
@@ -137,17 +161,7 @@ class _Noticing(os._Environ):  # type: ignore[type-arg]
 
 def _import_all(names: Sequence[str], writer: int) -> NoReturn:
     try:
-        if (
-            os.geteuid() == 0
-        ):  # which modules are tried is up to the tenants' apps, and so it is not root who tries
-            os.setgroups([])
-            os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-            os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-        processes.die_with_parent()
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 1)
-        os.dup2(silence, 2)
-        os.close(silence)
+        _be_nobody()
         os.environ.__class__ = _Noticing
         for name in names:
             told = _import_one(name)
@@ -158,14 +172,23 @@ def _import_all(names: Sequence[str], writer: int) -> NoReturn:
         os._exit(0)
 
 
+def _be_nobody() -> None:
+    """Which modules are tried is up to the tenants' apps, and so it is not root who tries them."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    processes.die_with_parent()
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    os.close(silence)
+
+
 def _import_one(name: str) -> Dict[str, Any]:
     before, memory = _state(), _memory()
     _read.clear()
-    reason = ""
-    try:
-        importlib.import_module(name)
-    except BaseException as error:  # SystemExit as well
-        reason = f"{type(error).__name__}: {error}"
+    reason = _import(name)
     reads = {key for key in _read if key.isidentifier()} - _HARMLESS
     if not reason:
         reason = _difference(before, _state())
