@@ -65,9 +65,10 @@ class Node:
         self.prefix = prefix
         self.process: subprocess.Popen[bytes] | None = None
         self.words = self.root / "node.log"
-        if settings:
-            self.layout.etc.mkdir(parents=True, exist_ok=True)
-            self.layout.settings_file.write_text(settings)
+        if "hibernate" not in settings:  # else what is tested would depend on the machine's swap space
+            settings = f"hibernate = false\n{settings}"
+        self.layout.etc.mkdir(parents=True, exist_ok=True)
+        self.layout.settings_file.write_text(settings)
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -7,6 +7,7 @@ was woken a moment ago: it would come back at once.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 
@@ -47,10 +48,12 @@ class Pressure:
         if excess <= 0:
             return
         sites = [site for site in self._awake() if not self._rests(site, now)]
-        if now - self._asked > _NEWS:
+        if now - self._asked > _NEWS:  # what they say is here at the next look
             self._asked = now
             for site in sites:
                 site.ask_about_use()
+            asyncio.get_running_loop().call_later(INTERVAL, self.look)
+            return
         leaving = sum(site.state is not State.SERVING for site in sites)
         each = max(1, self._used() // max(1, len(sites)))
         count = -(-excess // each) - leaving

@@ -241,7 +241,7 @@ class Site:
             self._services.log(f"{self.spec.domain}: {worker.problem.message}")
         elif event == "touched" and worker in (self._worker, self._watcher):
             self.reload()
-        elif event in ("idle", "resting", "gated", "report"):
+        elif event in ("idle", "resting", "gated", "used"):
             if worker is self._worker:
                 self._on_rest(worker, event, message)
         elif event == "slow":
@@ -388,13 +388,13 @@ class Site:
             self._worker = None
             self._move(Event.GATED)
             self._arm()
-        elif event == "report":
+        elif event == "used":
             self.used = time.monotonic() - float(message.get("unused", 0.0))
 
     def ask_about_use(self) -> None:
         """Have `used` brought up to date, as far as its worker knows."""
         if self._worker is not None and self.state is State.SERVING:
-            self._worker.ask("report")
+            self._worker.ask("look")
 
     def may_give_way(self, before: float) -> bool:
         """Whether it serves, and was neither started nor asked for since `before`."""

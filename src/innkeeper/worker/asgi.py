@@ -40,6 +40,7 @@ class AsgiServer(Server):
     program = "uvicorn"
 
     def run(self) -> None:
+        self.speak()
         self.prepare()
         loop = _new_loop()
         asyncio.set_event_loop(loop)

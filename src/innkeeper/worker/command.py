@@ -49,6 +49,7 @@ class CommandServer(Server):
     program = "command"
 
     def run(self) -> None:
+        self.speak()
         self.stand()
         self.limit_files()
         loop: Any = uvloop.new_event_loop() if uvloop else asyncio.new_event_loop()

@@ -54,25 +54,27 @@ class First:
         self._hogged = 0.0  # when it was last told that a process is out of files
         self._children = children or Children()
         self._ready = self._draining = self._failed = self._resting = False
+        self._asked = False  # when the app was last used: an answer is due
         self._deadline = 0.0  # when draining ends by force
         self._respawn_at = 0.0
         self._poll = select.poll()
-        self._touch = Touch()
         self._wakeup, self._wakeup_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> int:
         """Serve until drained, failed or crashed; the exit status of the worker."""
+        self._touch = Touch()
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup_writer, warn_on_full_buffer=False)
         logs = (log.reader for log in self._logs)
         for descriptor in (self._channel.fileno(), self._wakeup, self._touch.fileno(), *logs):
             self._poll.register(descriptor, select.POLLIN)
-        if len(self._children):
-            self._engage()  # it closes its fence itself, while we are at ours
-            fence.close()
-        else:
-            self._close_doors()
-            fence.close()
+        engaged = list(self._children)
+        for child in engaged:
+            child.order("come")  # it closes its fence itself, while we are at ours
+        self._close_doors()
+        fence.close()
+        self._bury()
+        if not engaged:
             self._spawn()
         while len(self._children) or self._respawn_at or (self._failed and not self._draining):
             for descriptor, _ in self._poll.poll(self._patience()):
@@ -113,7 +115,9 @@ class First:
             self._drain()
         elif word == "report":
             told = {"ready": self._ready, "draining": self._draining, "failed": self._failed}
-            self._tell("report", **told, resting=self._resting, unused=self._unused())
+            self._tell("report", **told, resting=self._resting)
+        elif word == "look":
+            self._look()
         elif word == "rest":
             self._rest()
         elif word == "go":
@@ -124,6 +128,12 @@ class First:
         elif word == "proceed":  # the site is marked as slow: the visitor will see why
             for child in self._children:
                 child.doomed = child.doomed and time.monotonic()
+
+    def _look(self) -> None:
+        """Ask the processes when they last had a request; the first of them that answers is passed on."""
+        self._asked = True
+        for child in self._children:
+            child.order("look")
 
     def _rest(self) -> None:
         """Stop all of the sandbox's processes but this one. Whether that was a good moment is seen from outside."""
@@ -167,10 +177,7 @@ class First:
         for message in child.messages():
             event = message.get("event")
             if event == "beat":
-                child.idle = bool(message.get("idle"))
-                child.used = child.heard - float(message.get("unused", 0.0))
-                if all(other.idle for other in self._children):
-                    self._tell("idle")
+                self._on_beat(child, bool(message.get("idle")), float(message.get("unused", 0.0)))
             elif event == "loaded":
                 self._on_loaded(child, message.get("watched"), message.get("mark"))
             elif event == "failed":
@@ -188,6 +195,14 @@ class First:
                 child.gated = True
                 if all(other.gated for other in self._children):
                     self._tell("gated")
+
+    def _on_beat(self, child: Child, idle: bool, unused: float) -> None:
+        child.idle, child.used = idle, child.heard - unused
+        if self._asked:
+            self._asked = False
+            self._tell("used", unused=self._unused())
+        if all(other.idle for other in self._children):
+            self._tell("idle")
 
     def _on_loaded(self, child: Child, watched: Optional[str], mark: Optional[List[int]]) -> None:
         child.loaded = True
@@ -258,15 +273,13 @@ class First:
             if (child.doomed and now >= child.doomed) or (self._deadline and now >= self._deadline):
                 child.kill()
 
-    def _engage(self) -> None:
-        """Tell the process that was forked ahead whom it is to serve."""
+    def engage(self) -> None:
+        """Tell the process that was forked ahead whom it is to serve; it gets ready while the root is furnished."""
         for child in self._children:
             self._poll.register(child.link, select.POLLIN)
             descriptors = self._lent().row()[1:]
             with contextlib.suppress(OSError):  # it has ended, which is seen next
                 sockets.send(child.link, self._order.to_message(), descriptors)
-        self._close_doors()
-        self._bury()
 
     def _close_doors(self) -> None:
         """All are through: nobody of the app's is to find them."""

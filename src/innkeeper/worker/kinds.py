@@ -9,7 +9,7 @@ import importlib
 import os
 import socket
 import sys
-from typing import Dict, NoReturn, Type
+from typing import Callable, Dict, NoReturn, Type
 
 from innkeeper.worker import interpreter, virtualenv
 from innkeeper.worker.order import Descriptors, Order
@@ -37,11 +37,25 @@ def learn() -> Dict[str, str]:
     return _unknown
 
 
-def serve(order: Order, places: Places, given: Descriptors, link: socket.socket) -> NoReturn:
-    """Be the serving process of the order until drained; never returns."""
+def serve(
+    order: Order,
+    places: Places,
+    given: Descriptors,
+    link: socket.socket,
+    arrive: Callable[[], None] = lambda: None,
+) -> NoReturn:
+    """Be the serving process of the order until drained; never returns.
+
+    `arrive` waits until the tenant's root is furnished, and becomes the tenant in it.
+    """
     server = _known.get(order.kind, Server)(order, places, given, link)
     try:
-        if order.interpreter and order.interpreter != sys.executable:
+        executes = order.interpreter and order.interpreter != sys.executable
+        if server.is_prompt and not executes and order.kind not in _unknown:
+            server.arrive = arrive
+        else:
+            arrive()
+        if executes:
             interpreter.execute(order, places, given, link)
         if order.kind in _unknown:
             raise virtualenv.Broken(_lacking(order, _unknown[order.kind]))

@@ -62,8 +62,8 @@ class Monitor:
         waiting.register(self._link, select.POLLIN)
         tick = self._quiet_tick
         while True:
-            if waiting.poll(tick * 1000):
-                self._obey()
+            if waiting.poll(tick * 1000) and not self._is_asked():
+                self._drain()
             age, finished, now = self._look(), self._finished(), time.monotonic()
             if age or finished != seen:
                 seen, since = finished, now
@@ -88,10 +88,14 @@ class Monitor:
             self._say("files")
         return age
 
-    def _obey(self) -> None:
-        """The one order there is: drain. A closed link means that nobody is left to serve for."""
-        with contextlib.suppress(OSError):
-            self._link.recv(sockets.MAX_MESSAGE)
+    def _is_asked(self) -> bool:
+        """Whether we are only to look now. Else we are to drain; a closed link means that nobody is left to serve."""
+        with contextlib.suppress(OSError, ValueError):
+            received = sockets.receive(self._link)
+            return received is not None and received[0].get("do") == "look"
+        return False
+
+    def _drain(self) -> None:
         processes.limit_files(self._open_files + RESERVE)
         self._in_flight.close_gate()
         self._say("gated")

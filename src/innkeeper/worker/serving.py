@@ -29,12 +29,16 @@ class Server:
     """One serving process. A kind of app overrides `run`, which returns when the process is to end."""
 
     program = ""  # what the app finds in sys.argv
+    is_prompt = (
+        False  # it begins before the tenant's root is furnished, and calls `arrive` when it needs that
+    )
 
     def __init__(self, order: Order, places: Places, given: Descriptors, link: socket.socket) -> None:
         self._order = order
         self._places = places
         self._given = given
         self._link = link
+        self.arrive: Callable[[], None] = lambda: None
 
     def run(self) -> None:
         """Load the app and serve it until drained."""
@@ -44,11 +48,14 @@ class Server:
         """Where a path of the tenant's is found by this process."""
         return self._places.real(self._order.tenant, path)
 
-    def stand(self) -> None:
-        """Stand in the app's directory; what is printed goes to server.log."""
+    def speak(self) -> None:
+        """From here on what is printed goes to server.log."""
         os.dup2(self._given.stdout, 1)
         os.close(self._given.stdout)
         os.dup2(1, 2)
+
+    def stand(self) -> None:
+        """Stand in the app's directory."""
         try:
             os.chdir(self.real(self._order.directory or f"/home/{self._order.tenant}"))
         except OSError as error:

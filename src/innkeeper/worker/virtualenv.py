@@ -45,6 +45,7 @@ def leave() -> None:
 def enter(prefix: Optional[str]) -> None:
     """Have `sys.prefix`, `sys.path`, `sys.executable` and what .pth files do from there (None: the runtime)."""
     prefix = prefix or _places["runtime"]
+    sys.executable = f"{prefix}/bin/python"
     if _places.get("entered") == prefix:
         return
     _places["entered"] = prefix
@@ -54,7 +55,6 @@ def enter(prefix: Optional[str]) -> None:
     sys.prefix, sys.exec_prefix = sys.base_prefix, sys.base_exec_prefix
     site.PREFIXES = [sys.base_prefix, sys.base_exec_prefix]
     site.ENABLE_USER_SITE = None
-    sys.executable = f"{prefix}/bin/python"
     site.main()  # reads pyvenv.cfg beside the executable, as the interpreter does at its start
     spawning = sys.modules.get("multiprocessing.spawn")
     if spawning is not None:

@@ -20,14 +20,14 @@ _BUFFER = 65535  # bytes of request headers, the most that a uwsgi packet holds
 
 
 class WsgiServer(Server):
-    """One uWSGI process: prepares the interpreter, loads the app inside uWSGI, and says when it is ready."""
+    """One uWSGI process, which starts while the tenant's root is furnished; the app is loaded inside of it."""
 
     program = "uwsgi"
+    is_prompt = True
 
     def run(self) -> None:
         processes.limit_files(_SETUP_FILES, self._order.open_files + RESERVE)
-        self.prepare()
-        self._executable = sys.executable
+        self.speak()
         sys.meta_path.insert(0, application.Finder(self._provide))
         pyuwsgi.run(self._arguments())
 
@@ -46,7 +46,11 @@ class WsgiServer(Server):
     def _provide(self) -> Any:
         import uwsgi  # exists only now, inside a running uWSGI
 
-        sys.executable = self._executable  # uWSGI has put its own idea of it there
+        try:
+            self.arrive()
+        except Exception as error:  # of ours: inside of uWSGI it would be lost
+            self.fail(error)
+        self.prepare()
         app = self.load()
         sys.stdout.flush()
         os.dup2(1, 2)  # uWSGI's own words go to server.log

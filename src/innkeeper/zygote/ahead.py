@@ -33,12 +33,14 @@ def become_first(
     try:
         processes.set_name(f"ik {order.domain or order.tenant}")
         cgroups.enter(given.doors)
+        first = First(order, places, given, kinds.serve, children)
+        first.engage()
         sandbox.furnish(order, places)
         sandbox.settle(order, places)
         if order.is_helper:
             fence.close()
             helper.run(order, places, given)
-        status = First(order, places, given, kinds.serve, children).run()
+        status = first.run()
         if not places.walled:
             stop_strays()
     except BaseException as error:
@@ -79,9 +81,14 @@ def _wait_to_serve(link: socket.socket, places: Places) -> NoReturn:
             cgroups.enter(given.doors)
             for door in given.doors:
                 os.close(door)
-            sandbox.settle(order, places)
-            processes.die_with_parent()  # anew, because becoming another user has cleared it
-            kinds.serve(order, places, given, link)
+
+            def arrive() -> None:
+                if sockets.receive(link) is None:
+                    os._exit(70)  # the root could not be furnished
+                sandbox.settle(order, places)
+                processes.die_with_parent()  # anew, because becoming another user has cleared it
+
+            kinds.serve(order, places, given, link, arrive)
     finally:
         os._exit(70)
 

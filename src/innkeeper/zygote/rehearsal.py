@@ -246,6 +246,7 @@ def _django_settings() -> Iterator[Any]:
         for handler in (connections, caches):
             handler.__dict__.pop("settings", None)
             handler._settings = None
+            handler._connections = type(handler._connections)(handler.thread_critical)
         translation._trans.__dict__.clear()
         settings.__dict__.clear()
         assert isinstance(settings, LazySettings)
