@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+SMALL = 1024  # bytes of static/small.txt
 PLAIN = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -41,11 +42,16 @@ MIX = {
 
 def write(folder: Path, kind: str, python: Path) -> str:
     """Write the app of this kind into `folder`; returns its entry as a site file names it, less the folder."""
-    folder.mkdir(parents=True)
+    (folder / "static").mkdir(parents=True)
+    (folder / "static/small.txt").write_bytes(b"s" * SMALL)
     if kind == "Django":
         # A fresh project, as `django-admin startproject` makes it: its front page is Django's own welcome.
         command = [python, "-m", "django", "startproject", "project", folder]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        settings = folder / "project/settings.py"
+        settings.write_text(
+            settings.read_text().replace("ALLOWED_HOSTS = []", 'ALLOWED_HOSTS = [".localhost"]')
+        )
         return "project.wsgi:application"
-    (folder / "app.py").write_text(PLAIN if kind == "plain WSGI" else FLASK)
-    return "app:application"
+    (folder / "app.py").write_text({"plain WSGI": PLAIN, "Flask": FLASK, "FastAPI": FASTAPI}[kind])
+    return "app:app" if kind == "FastAPI" else "app:application"
