@@ -226,7 +226,8 @@ def test_attack(victim: Node, network: tuple[int, str, str], name: str) -> None:
     if done.stderr:  # an attack fails by a refusal, never by a mistake in the attack
         assert done.stderr.splitlines()[-1].startswith(REFUSALS), done.stderr
     assert victim.get("victim.test").text == "alive"
-    assert victim.show("victim.test")["pid"] == pid
+    shown = victim.show("victim.test")
+    assert shown["pid"] == pid, (shown, victim.log("victim.test", "server"), victim.words.read_text())
 
 
 def test_there_are_enough_attacks() -> None:

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from innkeeper.kernel import files
+from innkeeper.kernel import files, namespaces
 from innkeeper.spec.node import Layout
 
 # Without what a worker has no use for: uWSGI then links neither OpenSSL nor libxml nor PCRE, whose second copies
@@ -31,7 +31,7 @@ _ABOUT = """
 import json, os, sys, sysconfig
 found = [name for name in ("venv", "ensurepip") if not __import__("importlib.util").util.find_spec(name)]
 headers = os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h"))
-print(json.dumps([list(sys.version_info[:2]), found, headers]))
+print(json.dumps([list(sys.version_info[:2]), found, headers, os.path.realpath(sys.base_prefix)]))
 """
 
 Step = Callable[[str], None]
@@ -130,10 +130,10 @@ def _version_of(python: str) -> str:
         told = subprocess.run(
             [python, "-I", "-c", _ABOUT], capture_output=True, text=True, check=True, timeout=30
         )
-        number, missing, has_headers = json.loads(told.stdout)
+        number, missing, has_headers, base = json.loads(told.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise BuildError(
-            f"{python} is no Python that can be run: {error}",
+            f"{python} is no Python that can be run: {_reason(error)}",
             "Name one that is installed, as in --python /usr/bin/python3.11.",
         ) from None
     version = ".".join(map(str, number))
@@ -141,6 +141,11 @@ def _version_of(python: str) -> str:
         raise BuildError(
             f"{python} is Python {version}, and a runtime needs 3.9 or newer",
             "Name a newer one with --python.",
+        )
+    if not f"{base}/".startswith("/usr/") and namespaces.permitted() is None:
+        raise BuildError(
+            f"{python} is installed in {base}, and of this machine a sandbox shows /usr alone",
+            "Install it below /usr, as in /usr/local, and name that one with --python.",
         )
     if missing:
         raise BuildError(
@@ -152,6 +157,13 @@ def _version_of(python: str) -> str:
             f"On Debian: apt-get install gcc libc6-dev python{version}-dev",
         )
     return version
+
+
+def _reason(error: Exception) -> str:
+    """Why a Python told nothing of itself, without the code that it was given."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return f"it ended with status {error.returncode}"
+    return str(error.strerror) if isinstance(error, OSError) else "it does not answer as one"
 
 
 def _uwsgi(layout: Layout, pip: list[str], version: str, step: Step) -> str:

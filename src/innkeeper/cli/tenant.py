@@ -63,7 +63,13 @@ def add(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")]
     uid = next((uid for uid in range(settings.first_uid, settings.last_uid + 1) if uid not in taken), None)
     if uid is None:
         fail("all user ids of this node are taken", "Widen `first_uid` … `last_uid` in innkeeper.toml.")
-    layout, gid = here.layout, edge_gid(settings)
+    make(here.layout, settings, name, uid)
+    say(f"Tenant {name} added: user id {uid}, home {here.layout.tenant_home(name)}")
+
+
+def make(layout: Layout, settings: NodeSettings, name: str, uid: int) -> None:
+    """Make a tenant's directories, and last the file by which the node knows it."""
+    gid = edge_gid(settings)
     files.ensure_directory(layout.tenants_data, mode=0o711)
     kept = quota.find(layout.tenants_data)
     if kept is not None and not layout.tenant_data(name).exists():
@@ -76,7 +82,6 @@ def add(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")]
     files.ensure_directory(layout.tenant_tmp(name), mode=0o700, uid=uid, gid=uid)
     files.ensure_directory(layout.tenants, mode=0o755)
     files.write_atomically(layout.tenant_file(name), render_tenant(TenantSpec(name=name, uid=uid)))
-    say(f"Tenant {name} added: user id {uid}, home {layout.tenant_home(name)}")
 
 
 def _bound(kept: quota.Quota, layout: Layout, name: str, uid: int, settings: NodeSettings) -> None:

@@ -79,6 +79,10 @@ class Site:
         self._arm()
 
     @property
+    def tenant(self) -> str:
+        return self.spec.tenant
+
+    @property
     def pid(self) -> int | None:
         """The host's pid of the serving (or else starting) worker's first process."""
         worker = self._worker or self._next
@@ -166,7 +170,7 @@ class Site:
                 self._succeed(worker)
             elif self._next is None:
                 self._next = worker
-                self._services.admission.take()
+                self._services.admission.take(self)
         if self._worker or self._next:
             self._services.wakeups.disarm(self.listener.fileno())
             self._move(Event.WAKE)
@@ -182,8 +186,7 @@ class Site:
 
     def _begin(self) -> None:
         """Start the next worker as soon as there is a place."""
-        if not self._services.admission.enter(self, self._start):
-            self._on_busy()
+        self._services.admission.enter(self, self._start, self._on_busy)
 
     def _start(self) -> None:
         """There is a place; it is given back by `_settle`."""
@@ -203,7 +206,7 @@ class Site:
         worker, self._next = self._next, None
         self._orders = 0
         self._cancel("load")
-        self._services.admission.leave()
+        self._services.admission.leave(self)
         return worker
 
     def _on_busy(self) -> None:
@@ -492,7 +495,7 @@ class Site:
     def _ask_to_drain(self, worker: Worker) -> None:
         worker.ask("drain")
         limit = self.spec.app.timeout if self.spec.app else 0
-        asyncio.get_running_loop().call_later(limit + DRAIN_SLACK, worker.kill)
+        worker.end_within(limit + DRAIN_SLACK)
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────────────
 

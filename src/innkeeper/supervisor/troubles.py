@@ -48,6 +48,7 @@ def load_failed(spec: SiteSpec, message: dict[str, Any]) -> Problem:
     summary = _text(message, "summary", "the app ended while it was loaded")
     traceback = _text(message, "traceback", "")
     target = spec.app.target if spec.app else ""
+    again = f"touch {target}" if target.startswith("/") else f"`innkeeper site reload {spec.domain}`"
     if spec.app is not None and spec.app.kind == "command":
         return Problem(
             "load-failed",
@@ -60,13 +61,14 @@ def load_failed(spec: SiteSpec, message: dict[str, Any]) -> Problem:
         return Problem(
             "virtualenv-broken",
             f"the app does not load: {summary}",
-            f"As {spec.tenant}, build it anew: `python3 -m venv --clear {path}`, then "
-            f"`{path}/bin/pip install -r requirements.txt`, and touch {target}.",
+            f"If `virtualenv` names the right directory, build it anew as {spec.tenant}: "
+            f"`python3 -m venv --clear {path}` (which deletes all that is in it), then "
+            f"`{path}/bin/pip install -r requirements.txt`, and {again}.",
         )
     return Problem(
         "load-failed",
         f"the app does not load: {summary}" + (f"\n{traceback.rstrip()}" if traceback else ""),
-        f"Mend the code, then touch {target} (a wake tries again too). The traceback is also in error.log.",
+        f"Mend the code, then {again} (a wake tries again too). The traceback is also in error.log.",
     )
 
 

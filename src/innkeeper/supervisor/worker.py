@@ -39,6 +39,7 @@ class Worker:
         self.problem: Problem | None = None  # why it is about to end, when that is known
         self.channel = channel
         self._pidfd = -1
+        self._deadline: asyncio.TimerHandle | None = None
         self._hear: Hear | None = hear
         channel.setblocking(False)
         asyncio.get_running_loop().add_reader(channel.fileno(), self._on_message)
@@ -78,6 +79,11 @@ class Worker:
         """End it and all in its sandbox now."""
         if self._pidfd >= 0:
             processes.signal_by_pidfd(self._pidfd, signal.SIGKILL)
+
+    def end_within(self, seconds: float) -> None:
+        """Kill it then, if it has not ended by itself."""
+        if self._hear is not None and self._deadline is None:
+            self._deadline = asyncio.get_running_loop().call_later(seconds, self.kill)
 
     def redirect(self, hear: Hear) -> None:
         """Have its further messages heard by another."""
@@ -120,9 +126,12 @@ class Worker:
         if hear is None:
             return
         loop = asyncio.get_running_loop()
+        if self._deadline is not None:
+            self._deadline.cancel()
         loop.remove_reader(self.channel.fileno())
         self.channel.close()
         if self._pidfd >= 0:
             loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
+            self._pidfd = -1  # the number is soon another's: who asks for its end later must not hit that one
         hear(self, "gone", {})
