@@ -37,6 +37,7 @@ _DOMAIN = typer.Argument(
 )
 _LOGS = ("access", "error", "server")
 _FOLLOW_STEP = 0.2
+_NOT_LOADED = ("load-", "virtualenv-", "start-", "sandbox-")  # how the codes of a reload's failure begin
 
 
 def _parse(name: str, text: str, file: str) -> SiteSpec:
@@ -64,6 +65,7 @@ def _offline(domain: str, spec: SiteSpec | None, problem: Problem | None) -> dic
         "pid": None,
         "wakes": 0,
         "cold_start_ms": None,
+        "hibernating": False,
         "problems": [msgspec.to_builtins(problem)] if problem else [],
     }
 
@@ -127,7 +129,7 @@ def reload(ctx: typer.Context, domain: Annotated[str, _DOMAIN]) -> None:
         time.sleep(0.05)
         found = here.ask({"do": "site", "domain": domain})
     print_problems(found["domain"], found["problems"])
-    if any(problem["code"].startswith("load-") for problem in found["problems"]):
+    if any(problem["code"].startswith(_NOT_LOADED) for problem in found["problems"]):
         raise typer.Exit(1)
     say(
         f"{domain}: {'asleep, loads the new code when it wakes' if found['state'] == 'asleep' else found['state']}"

@@ -214,7 +214,7 @@ class NodeSettings(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=
     )
     default_runtime: Annotated[
         fields.RuntimeName | None,
-        Meta(description="the runtime of apps that name none; the newest if not given"),
+        Meta(description="the runtime of apps that name none; if not given, the last by name"),
     ] = None
     tenant_limits: Annotated[
         TenantLimits, Meta(description="what a tenant may use, if its file does not say")

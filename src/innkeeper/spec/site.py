@@ -32,7 +32,8 @@ class AppSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
     wsgi: Annotated[fields.Entry | None, Meta(description="the WSGI app")] = None
     asgi: Annotated[fields.Entry | None, Meta(description="the ASGI app")] = None
     command: Annotated[
-        fields.Command | None, Meta(description="a program that binds the socket named by $DOMAIN_SOCKET")
+        fields.Command | None,
+        Meta(description="a program that listens on the socket $DOMAIN_SOCKET, or at 127.0.0.1 on $PORT"),
     ] = None
     directory: Annotated[
         fields.TenantPath | None, Meta(description="the working directory, where modules are found too")
@@ -47,7 +48,9 @@ class AppSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
     processes: Annotated[fields.Processes, Meta(description="processes that answer requests")] = (
         limits.DEFAULT_PROCESSES
     )
-    threads: Annotated[fields.Threads, Meta(description="threads in each process")] = limits.DEFAULT_THREADS
+    threads: Annotated[fields.Threads, Meta(description="threads in each process of a WSGI app")] = (
+        limits.DEFAULT_THREADS
+    )
     timeout: Annotated[fields.Timeout, Meta(description="seconds that a request may take")] = (
         limits.DEFAULT_TIMEOUT
     )

@@ -252,7 +252,7 @@ class Site:
             self.note(troubles.too_slow(self.spec))
             worker.ask("proceed")
         elif event == "late":
-            self.note(troubles.too_slow(self.spec))
+            self.note(troubles.given_up(self.spec))
         elif event == "crashed":
             worker.told = True
             self._note_end(message)

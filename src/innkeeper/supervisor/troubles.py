@@ -68,7 +68,9 @@ def load_failed(spec: SiteSpec, message: dict[str, Any]) -> Problem:
     return Problem(
         "load-failed",
         f"the app does not load: {summary}" + (f"\n{traceback.rstrip()}" if traceback else ""),
-        f"Mend the code, then {again} (a wake tries again too). The traceback is also in error.log.",
+        f"Mend the code, then {again} (a wake tries again too). The traceback is also in error.log."
+        if traceback
+        else f"Mend that, then {again} (a wake tries again too).",
     )
 
 
@@ -118,6 +120,16 @@ def too_slow(spec: SiteSpec) -> Problem:
         "request-too-slow",
         f"a request took longer than the {limit} seconds that [app] `timeout` allows; its process was ended",
         "The stacks at that moment are in error.log. Make the request faster, or raise `timeout`.",
+    )
+
+
+def given_up(spec: SiteSpec) -> Problem:
+    """The same of an app with an event loop, and of a command: the others that it has open go on."""
+    limit = spec.app.timeout if spec.app else 0
+    return Problem(
+        "request-too-slow",
+        f"for the {limit} seconds that [app] `timeout` allows nothing was done for a request, and it was given up",
+        "Look for what it waits for, such as a database or another site; or raise `timeout`.",
     )
 
 
