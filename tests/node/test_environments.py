@@ -18,6 +18,10 @@ RUNTIME = Path(next(iter(runtimes.built_in().values())).python).parents[1]
 PACKAGES = next(RUNTIME.glob("lib/python3*/site-packages"))
 LIB = f"lib/{PACKAGES.parent.name}/site-packages"
 FLASK = ("flask", "werkzeug", "jinja2", "markupsafe", "itsdangerous", "click", "blinker")
+FASTAPI = (
+    *("fastapi", "starlette", "pydantic", "pydantic_core", "anyio", "idna"),
+    *("annotated_doc", "annotated_types", "typing_extensions", "typing_inspection", "opentelemetry_api"),
+)
 ASK = """
 import importlib, json, os, subprocess, sys
 
@@ -79,7 +83,10 @@ class Env:
         info = next(
             each for each in PACKAGES.glob("*.dist-info") if each.name.lower().startswith(f"{package}-")
         )
-        shutil.copytree(PACKAGES / package, self.packages / package)
+        tops = {row.split("/")[0].split(",")[0] for row in (info / "RECORD").read_text().splitlines()}
+        for top in tops - {info.name, "..", ""}:
+            copy = shutil.copytree if (PACKAGES / top).is_dir() else shutil.copy
+            copy(PACKAGES / top, self.packages / top)
         known = info.name[len(package) + 1 : -len(".dist-info")]
         copied = self.packages / info.name.replace(known, version or known)
         shutil.copytree(info, copied)
@@ -141,6 +148,17 @@ def test_own_packages_of_the_same_versions(node: Node, kind: str) -> None:
     assert told["env"]["VIRTUAL_ENV"] == env.path
     assert told["env"]["PATH"].startswith(f"{env.path}/bin:")
     assert origins(node)[f"ik {domain}"[:15]] == "ik zygote"
+
+
+def test_a_module_that_can_not_be_imported_here_does_not_take_its_package_along(node: Node) -> None:
+    """FastAPI alone: the zygote also has modules of Starlette's that need packages which are not there."""
+    env = Env(node, "fastapi", *FASTAPI)
+    modules = "fastapi,starlette.middleware,starlette.middleware.sessions,itsdangerous,jinja2"
+    told = ask(node, "fastapi-env.test", env, modules, kind="asgi")
+    assert [name for name, found in told["modules"].items() if found] == ["fastapi", "starlette.middleware"]
+    assert origins(node)["ik fastapi-env."] == "ik zygote"
+    told = ask(node, "shared-env.test", None, modules, kind="asgi")
+    assert all(told["modules"].values())
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])

@@ -38,11 +38,12 @@ def version() -> int:
     return found if found >= _USEFUL_SINCE else 0
 
 
-def confine(writable: Iterable[str], touchable: Iterable[str]) -> Optional[int]:
-    """Hold this process for good to changing files below `writable`, and writing into those below `touchable`.
+def rules(writable: Iterable[str], touchable: Iterable[str]) -> Optional[int]:
+    """Rules by which files are changed only below `writable`, and written into below `touchable` as well.
 
-    Abstract Unix sockets of processes outside can't be connected to where the kernel knows how. Returns the
-    version in force, None for none. Takes no_new_privs; paths that are not there are passed over.
+    Abstract Unix sockets of processes outside can't be connected to where the kernel knows how. Returns an open
+    file that `restrict` takes and the caller closes; None where there is no Landlock. Paths that are not there
+    are passed over.
     """
     known = version()
     if not known:
@@ -57,10 +58,15 @@ def confine(writable: Iterable[str], touchable: Iterable[str]) -> Optional[int]:
             _allow(ruleset, path, handled)
         for path in touchable:
             _allow(ruleset, path, write)
-        libc.call("syscall", _RESTRICT_SELF, ruleset, 0)
-    finally:
+    except OSError:
         os.close(ruleset)
-    return known
+        raise
+    return ruleset
+
+
+def restrict(ruleset: int) -> None:
+    """Hold this process and its children to the rules for good. Takes no_new_privs."""
+    libc.call("syscall", _RESTRICT_SELF, ruleset, 0)
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:

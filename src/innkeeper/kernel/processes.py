@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import resource
 import signal
 import struct
@@ -21,7 +20,7 @@ READ_ALL = 2  # CAP_DAC_READ_SEARCH
 _SET_NAME = 15
 _SET_CHILD_SUBREAPER = 36
 _SET_NO_NEW_PRIVS = 38
-_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}.get(os.uname().machine)
 _SHORT_TURN = 100_000  # nanoseconds, the least that the kernel takes
 _RATHER_NOT, _RATHER = -500, 300  # of -1000 to 1000
 
@@ -101,18 +100,21 @@ def be_prompt() -> None:
 
     Linux 6.12 and newer (sched_setattr(2): `sched_runtime` of an ordinary task); others know no such thing.
     """
-    number = _SCHED_SETATTR.get(platform.machine())
-    if number is not None:
+    if _SCHED_SETATTR is not None:
         attributes = struct.pack(
             "IIQiIQQQ", 48, 0, 0, os.getpriority(os.PRIO_PROCESS, 0), 0, _SHORT_TURN, 0, 0
         )
         with contextlib.suppress(OSError):
-            libc.call("syscall", number, 0, attributes, 0)
+            libc.call("syscall", _SCHED_SETATTR, 0, attributes, 0)
 
 
 def _rate_for_killing(rating: int) -> None:
     with contextlib.suppress(OSError):  # not ours to say in an unprivileged container
-        Path("/proc/self/oom_score_adj").write_text(str(rating))
+        file = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(file, b"%d" % rating)
+        finally:
+            os.close(file)
 
 
 def file_limit() -> int:

@@ -42,6 +42,7 @@ class Confines:
         self._busy: set[str] = set()
         self._limits: dict[str, TenantLimits] = {}
         self._site_limits: dict[tuple[str, str], SiteLimits] = {}
+        self._swapping: dict[str, set[str]] = {}  # by tenant: the groups that hibernate
 
     @property
     def controllers(self) -> list[str]:
@@ -82,6 +83,8 @@ class Confines:
         if names[name] > 0:
             return
         del names[name]
+        if name in self._swapping.get(tenant, ()):
+            self.allow_swap(tenant, name, False)
         if not names:
             del self._awake[tenant]
         self._asleep[tenant, name] = None
@@ -132,8 +135,10 @@ class Confines:
         """Let a site that hibernates be swapped out, or have its own limit hold again."""
         limits = self._site_limits.get((tenant, name))
         if self._top is not None and limits is not None:
-            if allowed:
-                self._tenant(tenant).allow_swap(None)
+            sleepers = self._swapping.setdefault(tenant, set())
+            (sleepers.add if allowed else sleepers.discard)(name)
+            own = self._limits.get(tenant)
+            self._tenant(tenant).allow_swap(None if sleepers or own is None else _of(own, own.cpu_weight))
             self._group(tenant, name).allow_swap(None if allowed else _of(limits, limits.cpu_weight))
 
     def cpu_seconds(self, tenant: str) -> float:

@@ -30,15 +30,16 @@ def load(
     layout: Layout, settings: NodeSettings, log: Callable[[str], None]
 ) -> tuple[dict[str, RuntimeSpec], str]:
     """All runtimes by name, and the name of the default one ("" when there is none)."""
-    found = built_in()
+    own = built_in()
     folder = Folder[RuntimeSpec](
         layout.runtimes, lambda name, text, file: parse_runtime(name, text, file=file)
     )
     folder.load()
     for fault in folder.faults.values():
         log(f"{fault.message} {fault.hint}")
-    found.update(folder.specs)
-    default = settings.default_runtime or max(found, key=_age, default="")
+    found = {**own, **folder.specs}
+    # Ours as long as there is one: a runtime that is added is not to take over the sites that name none.
+    default = settings.default_runtime or max(own or found, key=_age, default="")
     if not found:
         log(
             "there is no runtime, so no app can be served; run scripts/setup, or add one to etc/innkeeper/runtimes"

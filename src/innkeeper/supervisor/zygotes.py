@@ -71,6 +71,7 @@ class Zygote:
         self._waiting: list[tuple[Order, list[int]]] = []
         self._unanswered: set[int] = set()  # identities of the orders that were sent
         self._retiring = False
+        self._restart: asyncio.TimerHandle | None = None
 
     @property
     def kept_name(self) -> str:
@@ -128,6 +129,9 @@ class Zygote:
 
     def stop(self) -> None:
         """Let it end; its workers are not touched."""
+        if self._restart is not None:
+            self._restart.cancel()
+            self._restart = None
         if self._channel is not None:
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
             self._channel.close()
@@ -216,4 +220,4 @@ class Zygote:
         if was_ready:
             self.start()
         else:
-            asyncio.get_running_loop().call_later(_RETRY_WAIT, self.start)
+            self._restart = asyncio.get_running_loop().call_later(_RETRY_WAIT, self.start)

@@ -13,7 +13,7 @@ import inspect
 import os
 import sys
 import traceback
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from innkeeper.worker import touch
@@ -117,19 +117,21 @@ def explain(error: BaseException) -> str:
         os.sep, "/"
     ):
         shown = shown.tb_next
-    while shown is not None and shown.tb_frame.f_code.co_filename.startswith(
-        ("<frozen importlib", "<string>")
-    ):
-        if shown.tb_next is None:
-            break
+    while shown is not None and shown.tb_next is not None and _is_importing(shown):
         shown = shown.tb_next
     if isinstance(error, LoadError):
         return f"{error}\n"
-    lines = traceback.format_exception(type(error), error, shown or error.__traceback__)
+    lines = traceback.format_exception(type(error), error, shown)
     text = "".join(lines)
     if len(text) > MAX_TRACEBACK:
         text = text[: MAX_TRACEBACK // 4] + "\n  […]\n" + text[-MAX_TRACEBACK * 3 // 4 :]
     return text
+
+
+def _is_importing(frame: TracebackType) -> bool:
+    """Whether it is Python's own import that is at work there."""
+    file = frame.tb_frame.f_code.co_filename
+    return file.startswith(("<frozen importlib", "<string>")) or file == importlib.__file__
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

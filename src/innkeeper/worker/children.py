@@ -42,9 +42,9 @@ class Child:
             self.heard = time.monotonic()
             yield received[0]
 
-    def order(self, word: str) -> None:
+    def order(self, word: str, descriptors: Optional[List[int]] = None) -> None:
         with contextlib.suppress(OSError):  # it is ending; its exit will be noticed
-            sockets.send(self.link, {"do": word})
+            sockets.send(self.link, {"do": word}, descriptors)
 
     def condemn(self) -> None:
         self.doomed = self.doomed or time.monotonic() + SLOW_ANSWER

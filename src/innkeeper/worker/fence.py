@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import Tuple
+from typing import Optional, Tuple
 
 from innkeeper.kernel import landlock, processes, seccomp
 from innkeeper.worker import calls
@@ -35,10 +35,10 @@ def limit(order: Order) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_size, order.file_size))
 
 
-def confine(order: Order, places: Places) -> None:
-    """A second fence where the kernel has Landlock: files are changed only where the tenant's are."""
+def rules(order: Order, places: Places) -> Optional[int]:
+    """A second fence where the kernel has Landlock: files are changed only where the tenant's are. See `landlock`."""
     own = [places.real(order.tenant, path) for path in (f"/home/{order.tenant}", "/var/www", "/tmp")]
-    landlock.confine([*own, "/dev/shm"], ["/dev", "/proc"])
+    return landlock.rules([*own, "/dev/shm"], ["/dev", "/proc"])
 
 
 def refused() -> str:

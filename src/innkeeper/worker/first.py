@@ -14,7 +14,7 @@ import socket
 import time
 from typing import Any, Callable, Dict, List, Optional
 
-from innkeeper.kernel import processes, sockets
+from innkeeper.kernel import processes, sharing, sockets
 from innkeeper.worker import fence
 from innkeeper.worker.children import SILENCE, Child, Children
 from innkeeper.worker.logs import Log
@@ -28,6 +28,7 @@ DRAIN_GRACE = 10.0  # seconds past a request's time limit after which a draining
 _HOG_QUIET = 10.0  # seconds until it is told again that a process is out of files
 _FAILURE = ("summary", "traceback", "virtualenv")  # what the supervisor is told of a failed start
 _PASSED_ON = ("late", "imported")  # what the supervisor is told as it was said
+_TIDY_WAIT = 1.0  # seconds after the start until memory is given back: the visitor goes first
 _RESPAWN_WAIT = 0.5  # seconds before a crashed process is replaced while others serve
 
 
@@ -57,11 +58,13 @@ class First:
         self._asked = False  # when the app was last used: an answer is due
         self._deadline = 0.0  # when draining ends by force
         self._respawn_at = 0.0
+        self._tidy_at = 0.0  # when memory is given back
+        self._table = sharing.open_table()
         self._poll = select.poll()
         self._wakeup, self._wakeup_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def run(self) -> int:
-        """Serve until drained, failed or crashed; the exit status of the worker."""
+    def run(self, rules: Optional[int] = None) -> int:
+        """Serve until drained, failed or crashed; the exit status of the worker. `rules`: see `sandbox.settle`."""
         self._touch = Touch()
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup_writer, warn_on_full_buffer=False)
@@ -70,7 +73,9 @@ class First:
             self._poll.register(descriptor, select.POLLIN)
         engaged = list(self._children)
         for child in engaged:
-            child.order("come")  # it closes its fence itself, while we are at ours
+            child.order("come", [] if rules is None else [rules])  # it closes its fence while we are at ours
+        if rules is not None:
+            os.close(rules)
         self._close_doors()
         fence.close()
         self._bury()
@@ -210,6 +215,7 @@ class First:
             child.order("drain")
         elif not self._ready:
             self._ready = True
+            self._tidy_at = time.monotonic() + _TIDY_WAIT
             self._touch.watch(watched, mark)
             self._tell("loaded")
             for _ in range(self._order.processes - 1):
@@ -250,7 +256,7 @@ class First:
 
     def _patience(self) -> int:
         """Milliseconds until something is due; -1 when nothing is."""
-        due = [at for at in (self._deadline, self._respawn_at, self._touch.due) if at]
+        due = [at for at in (self._deadline, self._respawn_at, self._tidy_at, self._touch.due) if at]
         due += [log.resume for log in self._logs if log.resume]
         if not self._resting:
             due += [child.doomed or child.heard + self._order.timeout + SILENCE for child in self._children]
@@ -267,6 +273,9 @@ class First:
         if self._respawn_at and now >= self._respawn_at:
             self._respawn_at = 0.0
             self._spawn()
+        if self._tidy_at and now >= self._tidy_at:
+            self._tidy_at = 0.0
+            sharing.give_back(self._table)
         for child in () if self._resting else self._children:
             if child.loaded and now - child.heard > self._order.timeout + SILENCE:
                 self._on_slow(child)
@@ -300,6 +309,8 @@ class First:
         try:
             self._channel.close()
             self._touch.close()
+            if self._table >= 0:
+                os.close(self._table)
             os.close(self._wakeup)
             os.close(self._wakeup_writer)
             for log in self._logs:

@@ -68,7 +68,7 @@ def take_over(text: str) -> NoReturn:
     os.close(told["code"])
     order = Order.from_message(told["order"])
     link = socket.socket(fileno=told["link"])
-    kinds.serve(order, Places(**told["places"]), Descriptors.of(told["given"]), link)
+    kinds.serve(order, Places(**told["places"]), Descriptors.of(told["given"]), link, None)
 
 
 def _let_inherit(descriptors: List[int], inheritable: bool) -> None:

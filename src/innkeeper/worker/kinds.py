@@ -9,9 +9,9 @@ import importlib
 import os
 import socket
 import sys
-from typing import Callable, Dict, NoReturn, Type
+from typing import Callable, Dict, NoReturn, Optional, Type
 
-from innkeeper.worker import interpreter, virtualenv
+from innkeeper.worker import application, interpreter, virtualenv
 from innkeeper.worker.order import Descriptors, Order
 from innkeeper.worker.places import Places
 from innkeeper.worker.serving import Server
@@ -42,23 +42,22 @@ def serve(
     places: Places,
     given: Descriptors,
     link: socket.socket,
-    arrive: Callable[[], None] = lambda: None,
+    arrive: Optional[Callable[[], None]] = lambda: None,
 ) -> NoReturn:
     """Be the serving process of the order until drained; never returns.
 
-    `arrive` waits until the tenant's root is furnished, and becomes the tenant in it.
+    `arrive` waits until the tenant's root is furnished, and becomes the tenant in it; None: all that is done.
     """
     server = _known.get(order.kind, Server)(order, places, given, link)
     try:
         executes = order.interpreter and order.interpreter != sys.executable
-        if server.is_prompt and not executes and order.kind not in _unknown:
-            server.arrive = arrive
-        else:
-            arrive()
+        server.arrive = arrive
+        if not server.is_prompt or executes or order.kind in _unknown:
+            server.move_in()
         if executes:
             interpreter.execute(order, places, given, link)
         if order.kind in _unknown:
-            raise virtualenv.Broken(_lacking(order, _unknown[order.kind]))
+            raise application.LoadError(_lacking(order, _unknown[order.kind]))
         server.run()
     except Exception as error:  # of ours, not of the app's: it would be lost without a word
         server.fail(error)

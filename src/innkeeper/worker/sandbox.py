@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Optional
 
-from innkeeper.kernel import mounts, namespaces, processes
+from innkeeper.kernel import landlock, mounts, namespaces, processes
 from innkeeper.worker import fence
 from innkeeper.worker.order import Order
 from innkeeper.worker.places import Places
@@ -26,27 +27,26 @@ def detach(places: Places) -> None:
         processes.adopt_orphans()
 
 
-def furnish(order: Order, places: Places) -> None:
-    """Put the tenant's things in their places; once for all processes of a worker."""
+def furnish(order: Order, places: Places) -> Optional[int]:
+    """Put the tenant's things in their places, once for all processes of a worker; returns the `fence.rules`."""
     if places.walled:
         _build_root(order, places)
         name = order.domain or order.tenant
         namespaces.set_hostname(name.split(".")[0] if len(name) > 64 else name)
+    return fence.rules(order, places)
 
 
-def settle(order: Order, places: Places) -> None:
-    """Become the tenant, in an environment of the tenant's. On return there is no way back."""
+def settle(order: Order, rules: Optional[int]) -> None:
+    """Become the tenant, held to the rules of `fence.rules`. On return there is no way back."""
     fence.limit(order)
     processes.prefer_to_end()
-    processes.be_prompt()
-    processes.drop_bounding_set()
     # What a tenant has closed to itself is counted as well.
     kept = processes.READ_ALL if order.task.get("do") == "measure" else None
     processes.become(order.uid, order.gid, keep=kept)
     processes.no_new_privileges()
-    fence.confine(order, places)
+    if rules is not None:
+        landlock.restrict(rules)
     os.umask(0o022)
-    _set_environment(order, places)
 
 
 def _build_root(order: Order, places: Places) -> None:
@@ -101,7 +101,7 @@ def _write_accounts(order: Order) -> None:
             file.write(text)
 
 
-def _set_environment(order: Order, places: Places) -> None:
+def set_environment(order: Order, places: Places) -> None:
     """Build the environment from nothing: what every app may rely on, then what its owner set."""
     home = places.real(order.tenant, f"/home/{order.tenant}")
     path = f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin"

@@ -9,8 +9,8 @@ import socket
 import sys
 from typing import Any, Callable, List, NoReturn, Optional, TextIO
 
-from innkeeper.kernel import processes, sockets
-from innkeeper.worker import application, imports, virtualenv
+from innkeeper.kernel import processes, sharing, sockets
+from innkeeper.worker import application, imports, sandbox, virtualenv
 from innkeeper.worker.children import STACK_SIGNAL
 from innkeeper.worker.monitor import RESERVE, Monitor
 from innkeeper.worker.order import Descriptors, Order
@@ -29,20 +29,26 @@ class Server:
     """One serving process. A kind of app overrides `run`, which returns when the process is to end."""
 
     program = ""  # what the app finds in sys.argv
-    is_prompt = (
-        False  # it begins before the tenant's root is furnished, and calls `arrive` when it needs that
-    )
+    is_prompt = False  # whether it begins before the tenant's root is furnished, and calls `move_in` itself
 
     def __init__(self, order: Order, places: Places, given: Descriptors, link: socket.socket) -> None:
         self._order = order
         self._places = places
         self._given = given
         self._link = link
-        self.arrive: Callable[[], None] = lambda: None
+        self.arrive: Optional[Callable[[], None]] = None  # see `kinds.serve`
+        self._table = -1  # see `sharing`
 
     def run(self) -> None:
         """Load the app and serve it until drained."""
         raise NotImplementedError
+
+    def move_in(self) -> None:
+        """Be the tenant, in the tenant's root and environment."""
+        if self.arrive is not None:
+            self._table = sharing.open_table()
+            self.arrive()
+            sandbox.set_environment(self._order, self._places)
 
     def real(self, path: str) -> str:
         """Where a path of the tenant's is found by this process."""
@@ -108,8 +114,11 @@ class Server:
         os.dup2(self._given.stderr, 2)
         os.close(self._given.stderr)
         os.set_inheritable(self._given.listener, False)
+        processes.be_prompt()  # not before: who starts lets those go first who serve
         with contextlib.suppress(ValueError, RuntimeError, OSError):
             faulthandler.register(STACK_SIGNAL, file=2, all_threads=True)
+        if processes.thread_count() == 1:
+            sharing.give_back(self._table)
         order = self._order
         monitor = Monitor(
             self._link, in_flight, order.timeout, order.idle, order.open_files, finished, finish, on_gate

@@ -7,6 +7,7 @@ when all modules stay that it refers to. Everything else is taken away before th
 
 from __future__ import annotations
 
+import ast
 import csv
 import importlib.abc
 import importlib.machinery
@@ -142,6 +143,9 @@ def _forget(modules: Iterable[str]) -> None:
         module = sys.modules.pop(name, None)
         if module is not None:
             _graveyard.append(module)
+            package, _, child = name.rpartition(".")
+            if vars(sys.modules.get(package, module)).get(child) is module:
+                delattr(sys.modules[package], child)
 
 
 def _files(module: Any) -> List[str]:
@@ -159,13 +163,17 @@ def _files(module: Any) -> List[str]:
 def _mentioned(module: ModuleType) -> Set[str]:
     """The modules that a module's own names refer to: themselves, or by their classes and functions.
 
-    Values are not asked for anything, only their types: many are lazy, and would wake.
+    Values are not asked for anything, only their types: many are lazy, and would wake. A package has its modules
+    by name as soon as anybody has imported them; it refers to those that its own code names.
     """
     found: Set[str] = set()
-    for value in list(vars(module).values()):
+    inner = module.__name__ + "."
+    named = _named_modules(module) if hasattr(module, "__path__") else None
+    for key, value in list(vars(module).items()):
         kind = type(value)
         if issubclass(kind, ModuleType):
-            found.add(value.__name__)
+            if named is None or value.__name__ != inner + key or key in named:
+                found.add(value.__name__)
         elif kind is FunctionType:
             found.add(str(value.__module__))
         elif issubclass(kind, type):
@@ -173,6 +181,25 @@ def _mentioned(module: ModuleType) -> Set[str]:
         else:
             found.add(str(kind.__module__))
     return found
+
+
+def _named_modules(package: ModuleType) -> AbstractSet[str]:
+    """The names in a package's own code that may be modules of its; all it has, where the code can't be read."""
+    try:
+        with open(str(package.__file__), "rb") as file:
+            tree = ast.parse(file.read())
+    except (OSError, SyntaxError, ValueError):
+        return vars(package).keys()
+    found: Set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found.update(alias.name for alias in node.names)
+            found.update(str(node.module).split("."))
+        elif isinstance(node, ast.Import):
+            found.update(part for alias in node.names for part in alias.name.split("."))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.update(node.value.lstrip(".").split("."))
+    return vars(package).keys() if "*" in found else found
 
 
 def _owners(packages: str) -> Tuple[Dict[str, Set[str]], Dict[str, str]]:

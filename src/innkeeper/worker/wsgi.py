@@ -47,7 +47,7 @@ class WsgiServer(Server):
         import uwsgi  # exists only now, inside a running uWSGI
 
         try:
-            self.arrive()
+            self.move_in()
         except Exception as error:  # of ours: inside of uWSGI it would be lost
             self.fail(error)
         self.prepare()

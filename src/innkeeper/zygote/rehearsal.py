@@ -212,6 +212,7 @@ def _django_settings() -> Iterator[Any]:
     """Settings for the time of the rehearsal. Afterwards Django is as if it had never seen any."""
     import types
 
+    from asgiref.local import Local
     from django.apps import apps
     from django.conf import LazySettings, UserSettingsHolder, global_settings, settings
     from django.core.cache import caches
@@ -246,7 +247,7 @@ def _django_settings() -> Iterator[Any]:
         for handler in (connections, caches):
             handler.__dict__.pop("settings", None)
             handler._settings = None
-            handler._connections = type(handler._connections)(handler.thread_critical)
+            handler._connections = Local(handler.thread_critical)
         translation._trans.__dict__.clear()
         settings.__dict__.clear()
         assert isinstance(settings, LazySettings)

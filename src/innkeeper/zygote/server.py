@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Any, Dict, Optional
 
-from innkeeper.kernel import namespaces, processes, sockets
+from innkeeper.kernel import namespaces, processes, sharing, sockets
 from innkeeper.worker import fence, sandbox, virtualenv
 from innkeeper.worker.order import MAX_DESCRIPTORS, Descriptors, Order
 from innkeeper.worker.places import Places
@@ -66,8 +66,10 @@ class Zygote:
         message, descriptors = received
         try:
             order, given = Order.from_message(message), Descriptors.of(descriptors)
-            if order.is_helper or not self._use_spare(order, given):
+            if order.is_helper:
                 self._fork(order, given)
+            else:
+                self._give(order, given)
         except OSError as error:
             sockets.send(self._channel, {"refused": message["identity"], "reason": str(error)})
         finally:
@@ -116,34 +118,32 @@ class Zygote:
 
     # ── the spare ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _use_spare(self, order: Order, given: Descriptors) -> bool:
-        """Give the order to the worker that was forked ahead; False when there is none."""
-        spare, self._spare = self._spare, None
+    def _give(self, order: Order, given: Descriptors) -> None:
+        """Give the order to the worker that was forked ahead, or to one that is forked now. Raises OSError."""
+        spare, self._spare = self._spare or self._fork_spare(), None
         self._spare_due = time.monotonic() + _SPARE_WAIT
-        if spare is None:
-            return False
         with spare.link:
-            try:
-                sockets.send(spare.link, order.to_message(), given.row())
-            except OSError:
-                return False
+            sockets.send(spare.link, order.to_message(), given.row())
         self._say_forked(order, spare.pid)
-        return True
 
     def _make_spare(self) -> None:
         self._spare_due = 0.0
+        with contextlib.suppress(OSError):  # an order that finds none has one forked, and tells what is wrong
+            self._spare = self._fork_spare()
+
+    def _fork_spare(self) -> Spare:
         ours, theirs = sockets.pair()
         with theirs:
             try:
                 pid = self._fork_walled()
             except OSError:
                 ours.close()
-                return  # an order that finds no spare forks for itself, and tells what is wrong
+                raise
             if pid == 0:
                 ours.close()
                 self._let_go()
                 ahead.wait(theirs, self._places)
-        self._spare = Spare(pid, ours)
+        return Spare(pid, ours)
 
     def _reap(self) -> None:
         while True:
@@ -166,11 +166,16 @@ def serve(settings: Dict[str, Any]) -> None:
     places = Places(settings["tenants"], settings["logs"], settings["walled"])
     sifted = stocking.stock(settings)
     processes.set_name("ik zygote bare" if settings["bare"] else "ik zygote")
+    processes.drop_bounding_set()  # what is forked inherits that
     with contextlib.suppress(OSError):  # said at the node's start, and refused there if it has to be
         fence.prepare()
     if settings["walled"]:
         settings["hide_source"]()
     sys.path[:] = [entry for entry in sys.path if entry != settings["source"]]
+    try:
+        sharing.snapshot()
+    except OSError as error:
+        print(f"memory is shared less well than it could be: {error}", file=sys.stderr)
     told = {"preloaded": sifted.preloaded, "memory": sifted.memory, "reads": sorted(sifted.reads)}
     told["left_out"] = dict(list(sifted.left_out.items())[:_MOST_REASONS])
     sockets.send(channel, {"ready": True, "python": virtualenv.VERSION, **told})

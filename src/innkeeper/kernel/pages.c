@@ -1,0 +1,132 @@
+/* Memory that forked processes share: a snapshot of it as a file, and giving back copies that have not changed.
+
+   A forked process copies a page when it writes to it, and Python writes to whatever it looks at: it counts the
+   references. Many of those copies are soon what they were before, byte for byte, and are kept all the same. So the
+   zygote's memory is made a private mapping of a file that is nowhere but in memory: a fork has no table of pages to
+   copy for it, and a page that is as it was can be dropped, for it comes from the file again.
+
+   Both must not be interrupted by anything that writes to this memory, which is why they are not in Python. Between
+   the copying of a region and its mapping nothing is written but the stack. */
+
+#define _GNU_SOURCE
+#define Py_LIMITED_API 0x03090000
+#include <Python.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define MOST_REGIONS 128
+#define ENTRIES 512 /* of the table of pages, read at a time */
+#define PRESENT (1ULL << 63)
+#define SWAPPED (1ULL << 62)
+#define OF_FILE (1ULL << 61)
+
+static struct region {
+    char *start;
+    size_t length;
+    const char *as_it_was;
+} regions[MOST_REGIONS];
+static int count;
+static size_t page;
+
+/* The kernel's words for the pages from `start` on; how many there are, or -1. */
+static ssize_t look(int table, const char *start, size_t pages, uint64_t *words) {
+    size_t wanted = pages < ENTRIES ? pages : ENTRIES;
+    ssize_t got = pread(table, words, wanted * sizeof *words, (off_t)((uintptr_t)start / page * sizeof *words));
+    return got < 0 ? -1 : got / (ssize_t)sizeof *words;
+}
+
+/* Write what is in memory of a region to the file; what never was is left out. 0, or -1 with errno. */
+static int copy(int table, int file, const struct region *region, off_t offset) {
+    uint64_t words[ENTRIES];
+    for (size_t done = 0; done < region->length;) {
+        ssize_t found = look(table, region->start + done, (region->length - done) / page, words);
+        if (found <= 0) return -1;
+        for (ssize_t index = 0; index < found; index++) {
+            size_t at = done + index * page;
+            if (words[index] & (PRESENT | SWAPPED) &&
+                pwrite(file, region->start + at, page, offset + (off_t)at) != (ssize_t)page)
+                return -1;
+        }
+        done += found * page;
+    }
+    return 0;
+}
+
+static PyObject *snapshot(PyObject *self, PyObject *wanted) {
+    (void)self;
+    page = (size_t)sysconf(_SC_PAGESIZE);
+    Py_ssize_t number = PyList_Size(wanted);
+    if (number < 0) return NULL;
+    if (count || number > MOST_REGIONS) {
+        PyErr_SetString(PyExc_ValueError, count ? "there is a snapshot already" : "too many regions");
+        return NULL;
+    }
+    size_t total = 0;
+    for (Py_ssize_t index = 0; index < number; index++) {
+        unsigned long long start, length;
+        if (!PyArg_ParseTuple(PyList_GetItem(wanted, index), "KK", &start, &length)) return NULL;
+        regions[index] = (struct region){(char *)(uintptr_t)start, (size_t)length, NULL};
+        total += (size_t)length;
+    }
+    int table = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    int file = memfd_create("innkeeper", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    const char *all = MAP_FAILED;
+    if (table >= 0 && file >= 0 && ftruncate(file, (off_t)total) == 0)
+        all = mmap(NULL, total, PROT_READ, MAP_PRIVATE, file, 0);
+    off_t offset = 0;
+    if (all != MAP_FAILED)
+        for (; count < number; count++) {
+            struct region *region = &regions[count];
+            if (copy(table, file, region, offset) < 0 ||
+                mmap(region->start, region->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file, offset) ==
+                    MAP_FAILED)
+                break;
+            region->as_it_was = all + offset;
+            offset += (off_t)region->length;
+        }
+    PyObject *error = count < number || all == MAP_FAILED ? PyErr_SetFromErrno(PyExc_OSError) : NULL;
+    if (file >= 0) fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+    if (table >= 0) close(table);
+    if (file >= 0) close(file);
+    return PyErr_Occurred() ? error : PyLong_FromSize_t((size_t)offset);
+}
+
+static PyObject *give_back(PyObject *self, PyObject *arguments) {
+    (void)self;
+    int table;
+    size_t given = 0;
+    if (!PyArg_ParseTuple(arguments, "i", &table)) return NULL;
+    for (int number = 0; number < count; number++) {
+        const struct region *region = &regions[number];
+        uint64_t words[ENTRIES];
+        for (size_t done = 0; done < region->length;) {
+            ssize_t found = look(table, region->start + done, (region->length - done) / page, words);
+            if (found <= 0) return PyErr_SetFromErrno(PyExc_OSError);
+            for (ssize_t index = 0; index < found; index++) {
+                size_t at = done + index * page;
+                if ((words[index] & (PRESENT | OF_FILE)) == PRESENT &&
+                    memcmp(region->start + at, region->as_it_was + at, page) == 0 &&
+                    madvise(region->start + at, page, MADV_DONTNEED) == 0)
+                    given += page;
+            }
+            done += found * page;
+        }
+    }
+    return PyLong_FromSize_t(given);
+}
+
+static PyMethodDef methods[] = {
+    {"snapshot", snapshot, METH_O,
+     "Make regions of memory, (address, length) each, private mappings of a file; its size. Raises OSError."},
+    {"give_back", give_back, METH_VARARGS,
+     "Drop the copies that are as they were at the snapshot; bytes. Takes the descriptor of /proc/self/pagemap, and\n"
+     "a process in which no other thread runs."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_pages", NULL, -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__pages(void) { return PyModule_Create(&definition); }
