@@ -212,7 +212,6 @@ def _django_settings() -> Iterator[Any]:
     """Settings for the time of the rehearsal. Afterwards Django is as if it had never seen any."""
     import types
 
-    from asgiref.local import Local
     from django.apps import apps
     from django.conf import LazySettings, UserSettingsHolder, global_settings, settings
     from django.core.cache import caches
@@ -246,8 +245,7 @@ def _django_settings() -> Iterator[Any]:
         resolvers._get_cached_resolver.cache_clear()
         for handler in (connections, caches):
             handler.__dict__.pop("settings", None)
-            handler._settings = None
-            handler._connections = Local(handler.thread_critical)
+            handler.__init__()
         translation._trans.__dict__.clear()
         settings.__dict__.clear()
         assert isinstance(settings, LazySettings)
