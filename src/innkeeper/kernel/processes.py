@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import struct
+import threading
 from pathlib import Path
 from typing import Optional
 
@@ -144,6 +145,16 @@ def children_of(pid: int) -> list[int]:
 
 def thread_count() -> int:
     return len(os.listdir("/proc/self/task"))
+
+
+def others_wait() -> int:
+    """How many other threads this process has, if all of them sleep in the kernel; else -1."""
+    others = [name for name in os.listdir("/proc/self/task") if int(name) != threading.get_native_id()]
+    for name in others:
+        with open(f"/proc/self/task/{name}/stat", "rb") as file:
+            if file.read().rpartition(b") ")[2][:1] != b"S":
+                return -1
+    return len(others)
 
 
 def describe_exit(status: int) -> str:

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any, Callable
 
-from innkeeper.kernel import processes, sockets
+from innkeeper.kernel import processes, sharing, sockets
 from innkeeper.worker import imports
 from innkeeper.worker.requests import InFlight
 
@@ -24,6 +24,7 @@ SETTLE = 2  # looks in a row without a request before a gated process ends
 RESERVE = 16  # files that a process may open beyond the app's limit, for looking after it
 NEARLY = 8  # files left when the app is taken to be out of them
 _LONGEST_TICK = 5.0
+_QUIET = 1.0  # seconds without a request before memory is given back
 _LAST_WORDS = 10.0  # seconds that an app may take for its own end
 
 
@@ -40,7 +41,10 @@ class Monitor:
         finished: Callable[[], int],
         finish: Callable[[], Any],
         on_gate: Callable[[], Any],
+        table: int = -1,
+        threads: int = 0,
     ) -> None:
+        """`table`: see `sharing`. `threads`: of the process, if it only serves requests in them; else 0."""
         self._link = link
         self._in_flight = in_flight
         self._timeout = timeout
@@ -49,6 +53,8 @@ class Monitor:
         self._finished = finished  # how many requests have been answered so far
         self._finish = finish  # begins the orderly end of the process, when nothing is in flight any more
         self._on_gate = on_gate  # called when nothing more is accepted
+        self._table = table
+        self._threads = threads
         self._busy_tick = max(0.1, min(1.0, timeout / 4))
         self._quiet_tick = max(0.1, min(_LONGEST_TICK, timeout / 2, idle / 4 if idle else _LONGEST_TICK))
 
@@ -70,7 +76,11 @@ class Monitor:
             if finished and not age:
                 self._tell_imports()
             tick = self._busy_tick if age else self._quiet_tick
+            if self._threads:
+                tick = min(tick, _QUIET)
             unused = 0.0 if age else now - since
+            if finished and unused >= _QUIET and self._threads:
+                self._tidy()
             self._say("beat", idle=bool(self._idle) and unused >= self._idle, unused=unused)
             if age > self._timeout:
                 self._say("slow")
@@ -87,6 +97,19 @@ class Monitor:
         if self._in_flight.open_files >= self._open_files - NEARLY:
             self._say("files")
         return age
+
+    def _tidy(self) -> None:
+        """Give back memory, once: nothing is let in meanwhile, so all threads wait and none writes to it."""
+        threads, self._threads = self._threads, 0
+        processes.limit_files(self._open_files + RESERVE)
+        try:
+            with self._in_flight.shut():
+                if not self._in_flight.look() and processes.others_wait() == threads:
+                    sharing.give_back(self._table)
+        except OSError:  # the app has used up even our files: another time would be no better
+            return
+        finally:
+            processes.limit_files(self._open_files, self._open_files + RESERVE)
 
     def _is_asked(self) -> bool:
         """Whether we are only to look now. Else we are to drain; a closed link means that nobody is left to serve."""

@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import time
-from typing import Callable, Dict, Iterator
+from typing import Callable, Dict, Iterator, List
 
 _HEAD_START = 1.0  # seconds that an event loop has to give up a request by itself, before all are ended
 
@@ -46,7 +46,11 @@ class InFlight:
 
     def _is_accepted(self, descriptor: int) -> bool:
         with _borrowed(descriptor) as other:
-            return other.family == socket.AF_UNIX and other.getsockname() == self._name
+            return (
+                other.family == socket.AF_UNIX
+                and other.getsockname() == self._name
+                and not other.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            )
 
     def close_gate(self) -> None:
         """Accept nothing more, and leave to the next generation what waits in the queue.
@@ -54,14 +58,36 @@ class InFlight:
         The listening socket is taken out of every epoll set of this process; a thread that has already
         been told of a connection finds, in the socket's place, one that nobody connects to.
         """
+        self._take_out()
+
+    @contextlib.contextmanager
+    def shut(self) -> Iterator[None]:
+        """Accept nothing meanwhile; what comes waits in the queue until then."""
+        kept = os.dup(self._listener)
+        sets = self._take_out()
+        try:
+            yield
+        finally:
+            os.dup2(kept, self._listener, inheritable=False)
+            os.close(kept)
+            for descriptor in sets:
+                with _as_epoll(descriptor) as epoll:
+                    epoll.register(self._listener, select.EPOLLIN)
+
+    def _take_out(self) -> List[int]:
+        """Have nobody wait for connections; the epoll sets that the socket was in."""
+        found = []
         for name in os.listdir("/proc/self/fd"):
             with contextlib.suppress(OSError, ValueError):
                 if os.readlink(f"/proc/self/fd/{name}") == "anon_inode:[eventpoll]":
-                    _forget(int(name), self._listener)
+                    with _as_epoll(int(name)) as epoll:
+                        epoll.unregister(self._listener)
+                    found.append(int(name))
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as nobody:
             nobody.bind("")  # the kernel picks an unused abstract name
             nobody.listen(1)
-            os.dup2(nobody.fileno(), self._listener)
+            os.dup2(nobody.fileno(), self._listener, inheritable=False)
+        return found
 
 
 class Attended(InFlight):
@@ -79,10 +105,10 @@ class Attended(InFlight):
         return max(1e-6, time.monotonic() - self._oldest() - _HEAD_START)
 
 
-def _forget(epoll_descriptor: int, listener: int) -> None:
-    copy = os.dup(epoll_descriptor)
-    with contextlib.closing(select.epoll.fromfd(copy)) as epoll:
-        epoll.unregister(listener)
+@contextlib.contextmanager
+def _as_epoll(descriptor: int) -> Iterator[select.epoll]:
+    with contextlib.closing(select.epoll.fromfd(os.dup(descriptor))) as epoll:
+        yield epoll
 
 
 @contextlib.contextmanager

@@ -109,6 +109,7 @@ class Server:
         finished: Callable[[], int],
         finish: Callable[[], Any],
         on_gate: Callable[[], Any] = lambda: None,
+        threads: int = 0,
     ) -> None:
         """About to accept: stderr is the app's alone, the watch begins, and the first process is told."""
         os.dup2(self._given.stderr, 2)
@@ -117,12 +118,9 @@ class Server:
         processes.be_prompt()  # not before: who starts lets those go first who serve
         with contextlib.suppress(ValueError, RuntimeError, OSError):
             faulthandler.register(STACK_SIGNAL, file=2, all_threads=True)
-        if processes.thread_count() == 1:
-            sharing.give_back(self._table)
-        order = self._order
-        monitor = Monitor(
-            self._link, in_flight, order.timeout, order.idle, order.open_files, finished, finish, on_gate
-        )
+        order, table = self._order, self._table
+        limits = (order.timeout, order.idle, order.open_files)
+        monitor = Monitor(self._link, in_flight, *limits, finished, finish, on_gate, table, threads)
         monitor.start()
         watched, mark = self._watched
         sockets.send(self._link, {"event": "loaded", "watched": watched, "mark": mark})

@@ -27,7 +27,10 @@ class WsgiServer(Server):
 
     def run(self) -> None:
         processes.limit_files(_SETUP_FILES, self._order.open_files + RESERVE)
-        self.speak()
+        silence = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        for stream in (1, 2):  # what uWSGI says at its start is about a process that is nobody's yet
+            os.dup2(silence, stream)
+        os.close(silence)
         sys.meta_path.insert(0, application.Finder(self._provide))
         pyuwsgi.run(self._arguments())
 
@@ -39,6 +42,7 @@ class WsgiServer(Server):
             *("--enable-threads", "--threads", str(self._order.threads)),
             *("--buffer-size", str(_BUFFER)),
             *("--safe-fd", str(self._link.fileno()), "--safe-fd", str(self._given.stderr)),
+            *("--safe-fd", str(self._given.stdout)),
             *("--close-on-exec", "--close-on-exec2", "--exit-on-reload", "--die-on-term"),
             *("--disable-logging", "--ignore-sigpipe", "--ignore-write-errors", "--disable-write-exception"),
         ]
@@ -48,6 +52,7 @@ class WsgiServer(Server):
 
         try:
             self.move_in()
+            self.speak()
         except Exception as error:  # of ours: inside of uWSGI it would be lost
             self.fail(error)
         self.prepare()
@@ -55,7 +60,7 @@ class WsgiServer(Server):
         sys.stdout.flush()
         os.dup2(1, 2)  # uWSGI's own words go to server.log
         uwsgi.post_fork_hook = lambda: self.become_ready(
-            InFlight(self._given.listener), uwsgi.total_requests, _finish
+            InFlight(self._given.listener), uwsgi.total_requests, _finish, threads=self._order.threads
         )
         return answering.guarded(app, self._order.body)
 
