@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-SMALL = 1024  # bytes of static/small.txt
+SMALL, LARGE = 1024, 1024 * 1024  # bytes of static/small.txt and static/large.bin
 PLAIN = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -44,9 +44,11 @@ def write(folder: Path, kind: str, python: Path) -> str:
     """Write the app of this kind into `folder`; returns its entry as a site file names it, less the folder."""
     (folder / "static").mkdir(parents=True)
     (folder / "static/small.txt").write_bytes(b"s" * SMALL)
+    with (folder / "static/large.bin").open("wb") as file:
+        file.truncate(LARGE)
     if kind == "Django":
         # A fresh project, as `django-admin startproject` makes it: its front page is Django's own welcome.
-        command = [python, "-m", "django", "startproject", "project", folder]
+        command = [str(python), "-m", "django", "startproject", "project", str(folder)]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         settings = folder / "project/settings.py"
         settings.write_text(

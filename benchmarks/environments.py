@@ -7,7 +7,6 @@ import statistics
 from typing import Any, NamedTuple
 
 from rich.progress import Progress
-from rich.table import Table
 
 from benchmarks import apps
 from tests.node.harness import Node
@@ -69,35 +68,10 @@ def measure(node: Node, sites: int, progress: Progress) -> dict[str, dict[str, A
     return found
 
 
-def holds(name: str, figures: dict[str, Any]) -> bool:
-    """Whether the figures of one row keep to their limit."""
+def limit(name: str, figures: dict[str, Any]) -> float:
+    """The most milliseconds that a first start may take."""
     kind, ground = name.split(", ", 1)
-    return bool(figures["right"]) and figures["cold_start_ms"] <= _limit(kind, ground, figures)
-
-
-def _limit(kind: str, ground: str, figures: dict[str, Any]) -> float:
     return KINDS[kind].most_ms if ground == _GROUNDS[0] else float(figures["import_ms"]) + MOST_OVER
-
-
-def table(measured: dict[str, dict[str, Any]], sites: int) -> Table:
-    """For people."""
-    found = Table(
-        title=f"First start of {sites} sites each, by where the packages are from (median)", box=None
-    )
-    found.add_column("App, packages")
-    for heading in ("Version in the app", "Cold start", "Slowest", "Its import alone", "At most"):
-        found.add_column(heading, justify="right")
-    for name, figures in measured.items():
-        limit = _limit(*name.split(", ", 1), figures)  # type: ignore[call-arg]
-        found.add_row(
-            name,
-            f"{figures['version']} {'✓' if figures['right'] else '✗'}",
-            f"{figures['cold_start_ms']:.1f} ms",
-            f"{figures['slowest_ms']:.1f} ms",
-            f"{figures['import_ms']:.1f} ms",
-            f"{limit:.0f} ms {'✓' if figures['cold_start_ms'] <= limit else '✗'}",
-        )
-    return found
 
 
 def _write(node: Node, name: str, home: str, python: str) -> None:

@@ -63,17 +63,3 @@ def _wake_all(node: Node, domains: dict[str, str], progress: Progress, task: Any
         node.await_state(domain, "disabled")
         progress.advance(task)
     return found
-
-
-def words(measured: dict[str, Any]) -> str:
-    """For people."""
-    lines = [
-        f"\nWhat learning is worth: the median cold start of {measured['sites']} sites of a mix is "
-        f"{measured['learned_ms']:.1f} ms with the learned list, {measured['configured_ms']:.1f} ms with the "
-        f"configured one: {measured['ratio']:.1f}× {'✓' if measured['ratio'] > 1 else '✗'} "
-        f"({measured['preloaded']} modules, {measured['memory'] / 1e6:.0f} MB)"
-    ]
-    lines += [
-        f"  {kind}: {before:.1f} → {after:.1f} ms" for kind, (before, after) in measured["kinds"].items()
-    ]
-    return "\n".join(lines)

@@ -56,6 +56,8 @@ class System:
     name: ClassVar[str]
     wakes: ClassVar[bool] = False  # whether a request starts a site's process, and nothing before it does
     kinds: ClassVar[tuple[str, ...]] = ("plain WSGI", "Flask", "Django")
+    reload_pause: ClassVar[float] = 1.0  # seconds between two reloads, so that each is noticed
+    serves_static: ClassVar[bool] = True
     most_sites: ClassVar[int] = 100_000  # beyond which its own start takes minutes
 
     def __init__(self, place: Path) -> None:
@@ -87,7 +89,7 @@ class System:
         raise NotImplementedError
 
     def workers(self) -> set[int]:
-        """The processes that run apps, and nothing else; their parents in a pool are not meant."""
+        """The processes that are there for the apps that are awake, such as a master of each; and nothing else."""
         raise NotImplementedError
 
     def pids(self) -> set[int]:
