@@ -98,11 +98,12 @@ class Innkeeper(System):
 
     def sleep(self) -> None:
         """Switch all sites that are awake off and on again: by their files, as an operator would."""
-        awake = {site["domain"] for site in self.sites() if site["pid"]}
+        awake, workers = {site["domain"] for site in self.sites() if site["pid"]}, self.workers()
         texts = {host: self.layout.site_file(host).read_text() for host in awake}
         for host, text in texts.items():
             self.node.site(host, text.replace("enabled = true", "enabled = false"))
         self.await_true(lambda: all(not self.sandboxes(site) for site in self.sites()))
+        self.await_true(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))
         for host, text in texts.items():
             self.node.site(host, text)
         self.await_true(lambda: all(site["state"] == "asleep" for site in self.sites()))

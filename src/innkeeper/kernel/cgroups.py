@@ -108,6 +108,12 @@ class Group:
         else:
             _limit_v1(self._places, limits)
 
+    def set_cpu_weight(self, weight: int) -> None:
+        """Of its limits this one alone. Nothing where there is no group any more."""
+        if "cpu" in self._places:
+            name, value = ("cpu.weight", weight) if self.version == 2 else ("cpu.shares", _shares(weight))
+            _try_to_write(self._places["cpu"], name, str(value))
+
     def remove(self) -> bool:
         """Remove it and all groups in it; False while there are processes left."""
         gone = [_remove_tree(place) for place in self._directories()]
@@ -295,11 +301,15 @@ def _limit_v1(places: Dict[str, str], limits: Limits) -> None:
     if "cpu" in places:
         ceiling = limits.cpu * _PERIOD // 100 if limits.cpu else -1
         _try_to_write(places["cpu"], "cpu.cfs_quota_us", str(ceiling))
-        _write(places["cpu"], "cpu.shares", str(max(2, limits.cpu_weight * _SHARES // 100)))
+        _write(places["cpu"], "cpu.shares", str(_shares(limits.cpu_weight)))
     if "io" in places:
         weight = str(max(10, min(1000, limits.io_weight)))
         _try_to_write(places["io"], "blkio.bfq.weight", weight)
         _try_to_write(places["io"], "blkio.weight", weight)
+
+
+def _shares(weight: int) -> int:
+    return max(2, weight * _SHARES // 100)
 
 
 def _limit_memory_v1(place: str, limits: Limits) -> None:

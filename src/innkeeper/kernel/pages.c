@@ -22,6 +22,9 @@
 #define PRESENT (1ULL << 63)
 #define SWAPPED (1ULL << 62)
 #define OF_FILE (1ULL << 61)
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 
 static struct region {
     char *start;
@@ -94,6 +97,9 @@ static PyObject *snapshot(PyObject *self, PyObject *wanted) {
     return PyErr_Occurred() ? error : PyLong_FromSize_t((size_t)offset);
 }
 
+/* Whether a page is a copy of this process's own. */
+static int is_copy(uint64_t word) { return (word & (PRESENT | OF_FILE)) == PRESENT; }
+
 static PyObject *give_back(PyObject *self, PyObject *arguments) {
     (void)self;
     int table;
@@ -107,7 +113,7 @@ static PyObject *give_back(PyObject *self, PyObject *arguments) {
             if (found <= 0) return PyErr_SetFromErrno(PyExc_OSError);
             for (ssize_t index = 0; index < found; index++) {
                 size_t at = done + index * page;
-                if ((words[index] & (PRESENT | OF_FILE)) == PRESENT &&
+                if (is_copy(words[index]) &&
                     memcmp(region->start + at, region->as_it_was + at, page) == 0 &&
                     madvise(region->start + at, page, MADV_DONTNEED) == 0)
                     given += page;
@@ -118,12 +124,63 @@ static PyObject *give_back(PyObject *self, PyObject *arguments) {
     return PyLong_FromSize_t(given);
 }
 
+static PyObject *touched(PyObject *self, PyObject *arguments) {
+    (void)self;
+    int table;
+    size_t total = 0;
+    if (!PyArg_ParseTuple(arguments, "i", &table)) return NULL;
+    for (int number = 0; number < count; number++) total += regions[number].length / page;
+    PyObject *found = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)total);
+    char *marks = found ? PyBytes_AsString(found) : NULL;
+    if (!marks) return NULL;
+    for (int number = 0; number < count; number++) {
+        const struct region *region = &regions[number];
+        uint64_t words[ENTRIES];
+        for (size_t done = 0; done < region->length;) {
+            ssize_t seen = look(table, region->start + done, (region->length - done) / page, words);
+            if (seen <= 0) {
+                Py_DECREF(found);
+                return PyErr_SetFromErrno(PyExc_OSError);
+            }
+            for (ssize_t index = 0; index < seen; index++) *marks++ = is_copy(words[index]) ? 1 : 0;
+            done += seen * page;
+        }
+    }
+    return found;
+}
+
+static PyObject *copy_ahead(PyObject *self, PyObject *wanted) {
+    (void)self;
+    const char *marks = PyBytes_AsString(wanted);
+    size_t total = 0, copied = 0;
+    if (!marks) return NULL;
+    for (int number = 0; number < count; number++) total += regions[number].length / page;
+    if ((size_t)PyBytes_Size(wanted) != total) {
+        PyErr_SetString(PyExc_ValueError, "this is not of the same snapshot");
+        return NULL;
+    }
+    for (int number = 0; number < count; number++) {
+        size_t pages = regions[number].length / page;
+        for (size_t first = 0, end; first < pages; first = end) {
+            for (end = first + 1; end < pages && marks[end] == marks[first]; end++) continue;
+            if (marks[first] &&
+                madvise(regions[number].start + first * page, (end - first) * page, MADV_POPULATE_WRITE) == 0)
+                copied += (end - first) * page;
+        }
+        marks += pages;
+    }
+    return PyLong_FromSize_t(copied);
+}
+
 static PyMethodDef methods[] = {
     {"snapshot", snapshot, METH_O,
      "Make regions of memory, (address, length) each, private mappings of a file; its size. Raises OSError."},
     {"give_back", give_back, METH_VARARGS,
      "Drop the copies that are as they were at the snapshot; bytes. Takes the descriptor of /proc/self/pagemap, and\n"
      "a process in which no other thread runs."},
+    {"touched", touched, METH_VARARGS, "A byte for each page of the snapshot: 1 where this process has a copy."},
+    {"copy_ahead", copy_ahead, METH_O,
+     "Make copies of the pages that `touched` has told of, before they are written to; bytes."},
     {NULL, NULL, 0, NULL},
 };
 

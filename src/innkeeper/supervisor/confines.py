@@ -1,6 +1,7 @@
 """The control groups of the node: one for each tenant that is awake, and in it one for each of its sites.
 
-    innkeeper-IDENTITY/node                         keeper, supervisor, nginx, zygotes and spares
+    innkeeper-IDENTITY/node                         keeper, supervisor, nginx
+    innkeeper-IDENTITY/zygotes                      zygotes and spares: starting others is no reason to go before them
     innkeeper-IDENTITY/tenants/@TENANT/@DOMAIN      a site's processes
     innkeeper-IDENTITY/tenants/@TENANT/@.helpers    commands run for the tenant
 
@@ -27,19 +28,23 @@ _SOFT = 0.9  # of the memory: from there on the kernel takes back what it can
 _ALL_TENANTS = (
     10  # CPU weight of all tenants together, where the node's own processes have 100: nginx never waits
 )
+_ZYGOTES = 10  # as much as all tenants together
 _BUSY = 25  # a tenant that keeps the CPUs busy has one part in so many of its weight
+_STARTING = 10  # and one that has nothing running yet: who serves goes first
 _TARPIT = 1  # the CPU weight of a tenant that has used up its day's budget
 
 
 class Confines:
     """Knows which groups there are, and in which of them processes are. Without control groups it does nothing."""
 
-    def __init__(self, top: Group | None) -> None:
+    def __init__(self, top: Group | None, zygotes: Group | None = None) -> None:
         self._top = top
+        self._zygotes = zygotes
         self._awake: dict[str, dict[str, int]] = {}  # tenant → name → sandboxes in it
         self._asleep: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._tarpit: set[str] = set()
         self._busy: set[str] = set()
+        self._starting: set[str] = set()
         self._limits: dict[str, TenantLimits] = {}
         self._site_limits: dict[tuple[str, str], SiteLimits] = {}
         self._swapping: dict[str, set[str]] = {}  # by tenant: the groups that hibernate
@@ -47,6 +52,10 @@ class Confines:
     @property
     def controllers(self) -> list[str]:
         return self._top.controllers if self._top else []
+
+    def zygote_doors(self) -> list[int]:
+        """The doors for one more zygote, open. Raises OSError."""
+        return self._zygotes.doors() if self._zygotes is not None else []
 
     def take_over(self) -> None:
         """Know the groups that an earlier supervisor made; `adopt` tells of those in use."""
@@ -65,6 +74,8 @@ class Confines:
         """The doors for one more sandbox, open; the group has these limits from now on. Raises OSError."""
         if self._top is None:
             return []
+        if name != HELPERS and not self._awake.get(tenant.name):
+            self._starting.add(tenant.name)
         if tenant.name not in self._awake or self._limits.get(tenant.name) != tenant.limits:
             self.limit(tenant)
         group = self._group(tenant.name, name)
@@ -73,6 +84,12 @@ class Confines:
             self._site_limits[tenant.name, name] = limits
         self.adopt(tenant.name, name)
         return group.doors()
+
+    def started(self, tenant: TenantSpec) -> None:
+        """A tenant that had nothing running has something that serves, or takes its time: it has its own share."""
+        if self._top is not None and tenant.name in self._starting:
+            self._starting.discard(tenant.name)
+            self._tenant(tenant.name).set_cpu_weight(self._weight(tenant))
 
     def leave(self, tenant: str, name: str) -> None:
         """A sandbox has ended."""
@@ -155,8 +172,8 @@ class Confines:
     def _weight(self, tenant: TenantSpec) -> int:
         if tenant.name in self._tarpit:
             return _TARPIT
-        weight = tenant.limits.cpu_weight
-        return max(_TARPIT, weight // _BUSY) if tenant.name in self._busy else weight
+        part = _BUSY if tenant.name in self._busy else _STARTING if tenant.name in self._starting else 1
+        return max(_TARPIT, tenant.limits.cpu_weight // part)
 
     def _tenant(self, tenant: str) -> Group:
         assert self._top is not None
@@ -180,10 +197,12 @@ def group_name(layout: Layout) -> str:
 
 def open_node(layout: Layout) -> Confines:
     """The confines of a node whose keeper has settled in its group. Raises OSError where there can be no groups."""
-    top = cgroups.find(group_name(layout)).child("tenants")
+    node = cgroups.find(group_name(layout))
+    top, zygotes = node.child("tenants"), node.child("zygotes")
     top.create(Limits(cpu_weight=_ALL_TENANTS))
     top.delegate()
-    return Confines(top)
+    zygotes.create(Limits(cpu_weight=_ZYGOTES))
+    return Confines(top, zygotes)
 
 
 def _of(limits: TenantLimits | SiteLimits, cpu_weight: int) -> Limits:

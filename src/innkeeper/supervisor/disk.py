@@ -28,6 +28,8 @@ _SHRUNK = Used(
 )  # free space and inodes lost between two glances, and all that is awake is measured
 _LONGEST = 120.0  # seconds that a measure may take
 _NEARLY = 0.9  # of the limit, and it is told
+_AT_ONCE = 2  # tenants that are measured at a time
+_PAUSE = 2.0  # times as long as a measure took passes before the next tenant's, unless the disk fills up
 
 Halt = Callable[[str, bool], None]  # a tenant whose sites are to end; its commands, too?
 
@@ -43,6 +45,9 @@ class Disk:
         self._used: dict[str, Used] = {}
         self._due: dict[str, float] = {}
         self._measuring: set[str] = set()
+        self._waiting: dict[str, TenantSpec] = {}
+        self._hurried = False  # those who wait are measured at once
+        self._worked: dict[str, float] = {}  # CPU seconds of tenants when the disk last filled up
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = self._free_space()
 
@@ -59,6 +64,7 @@ class Disk:
             self._see_to_all(hurry=True)
 
     def _see_to_all(self, *, hurry: bool) -> None:
+        due: list[TenantSpec] = []
         for name, groups in self._services.confines.awake().items():
             tenant = self._services.tenants.get(name)
             if tenant is None:
@@ -66,7 +72,13 @@ class Disk:
             if self._bound(tenant):
                 self._judge(tenant, self._ask_quota(tenant), kept=True)
             elif any(group[0] != "." for group in groups) or hurry:
-                self._measure_when_due(tenant, hurry=hurry)
+                due.append(tenant)
+        if hurry:  # whoever fills the disk is at work
+            now = {tenant.name: self._services.confines.cpu_seconds(tenant.name) for tenant in due}
+            due.sort(key=lambda tenant: self._worked.get(tenant.name, 0.0) - now[tenant.name])
+            self._worked = now
+        for tenant in due:
+            self._measure_when_due(tenant, hurry=hurry)
 
     def problem(self, tenant: TenantSpec) -> Problem | None:
         """Why the tenant's sites may not start: its files are more than they may be, and nobody else stops them."""
@@ -110,10 +122,21 @@ class Disk:
             return
         if not (tenant.limits.disk != "0" or tenant.limits.files):
             return
-        self._measuring.add(tenant.name)
-        task = asyncio.get_running_loop().create_task(self._measure(tenant))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if hurry and not self._hurried:  # those that are only due have time
+            self._waiting.clear()
+        self._hurried = self._hurried or hurry
+        self._waiting[tenant.name] = tenant
+        self._advance()
+
+    def _advance(self) -> None:
+        """Measure those in line, a few at a time: each is a process in a sandbox, and there may be hundreds."""
+        while self._waiting and len(self._measuring) < _AT_ONCE:
+            name = next(iter(self._waiting))
+            tenant = self._waiting.pop(name)
+            self._measuring.add(name)
+            task = asyncio.get_running_loop().create_task(self._measure(tenant))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _measure(self, tenant: TenantSpec) -> None:
         began = time.monotonic()
@@ -123,8 +146,10 @@ class Disk:
                 tenant, {"do": "measure", "paths": places}, self._services, timeout=_LONGEST
             )
         finally:
-            self._measuring.discard(tenant.name)
-        took = time.monotonic() - began
+            took = time.monotonic() - began
+            asyncio.get_running_loop().call_later(
+                0.0 if self._hurried else _PAUSE * took, self._on_measured, tenant
+            )
         used = (
             Used(int(found["space"]), int(found["files"]))
             if found
@@ -133,6 +158,11 @@ class Disk:
         half_full = self._over(tenant, used, 0.5, enforced="") is not None
         self._due[tenant.name] = time.monotonic() + max(_QUICK if half_full else _FRESH, _REST * took)
         self._judge(tenant, used, kept=False)
+
+    def _on_measured(self, tenant: TenantSpec) -> None:
+        self._measuring.discard(tenant.name)
+        self._hurried = self._hurried and bool(self._waiting)
+        self._advance()
 
     def _judge(self, tenant: TenantSpec, used: Used, *, kept: bool) -> None:
         """Tell a tenant that is near its limit; halt one that is beyond it where nobody else does."""
@@ -151,16 +181,15 @@ class Disk:
             meter.clear(tenant.name, "disk-full")
 
     def _over(self, tenant: TenantSpec, used: Used, part: float, *, enforced: str) -> Problem | None:
-        limits, owner = tenant.limits, f"tenant {tenant.name}"
-        process = self._services.meter.busiest(tenant.name)
-        space = bytes_of(limits.disk)
+        limits, space = tenant.limits, bytes_of(tenant.limits.disk)
         if space and used.space > part * space:
-            taken = f"{used.space / (1 << 20):.0f} MB"
-            return overuse.disk_full(owner, "disk", limits.disk, taken, process, enforced=enforced)
-        if limits.files and used.files > part * limits.files:
-            taken = f"the places of {used.files} files"
-            return overuse.disk_full(owner, "files", limits.files, taken, process, enforced=enforced)
-        return None
+            key, limit, taken = "disk", str(limits.disk), f"{used.space / (1 << 20):.0f} MB"
+        elif limits.files and used.files > part * limits.files:
+            key, limit, taken = "files", str(limits.files), f"the places of {used.files} files"
+        else:
+            return None
+        process = self._services.meter.busiest(tenant.name)
+        return overuse.disk_full(f"tenant {tenant.name}", key, limit, taken, process, enforced=enforced)
 
     def _free_space(self) -> Used:
         """What is free: bytes and inodes."""

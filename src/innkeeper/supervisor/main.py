@@ -181,6 +181,7 @@ class Supervisor:
             on_ready=on_ready,
             on_forked=self._on_forked,
             on_refused=self._on_refused,
+            doors=self._confines.zygote_doors,
             log=log,
         )
 

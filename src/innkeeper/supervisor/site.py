@@ -16,6 +16,7 @@ from typing import Any
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
 from innkeeper.supervisor import hibernation, overuse, starting, troubles
+from innkeeper.supervisor.admission import LONG
 from innkeeper.supervisor.nursery import Ground
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.states import Event, State, after
@@ -200,14 +201,22 @@ class Site:
             self._on_start_failed(problem)
         else:
             self._later("load", LOAD_LIMIT, self._on_load_limit)
+            self._later("started", LONG, self._on_started)
 
     def _settle(self) -> Worker | None:
         """The start has come to its end, one way or the other; returns the worker that it was for."""
         worker, self._next = self._next, None
         self._orders = 0
-        self._cancel("load")
+        for timer in ("load", "started"):
+            self._cancel(timer)
         self._services.admission.leave(self)
+        self._on_started()
         return worker
+
+    def _on_started(self) -> None:
+        """It serves, or takes its time: from here on its tenant has the CPU like others."""
+        if tenant := self._services.tenants.get(self.spec.tenant):
+            self._services.confines.started(tenant)
 
     def _on_busy(self) -> None:
         """Too many wait to start: say so to those who ask, instead of letting them wait for ever."""

@@ -46,6 +46,7 @@ class Zygote:
         on_ready: Callable[[Zygote], None],
         on_forked: Forked,
         on_refused: Refused,
+        doors: Callable[[], list[int]],
         log: Callable[[str], None],
     ) -> None:
         self.runtime = runtime
@@ -66,6 +67,7 @@ class Zygote:
         self._ready_heard = on_ready
         self._on_forked = on_forked
         self._on_refused = on_refused
+        self._doors = doors  # of the control group it is to enter
         self._log = log
         self._channel: socket.socket | None = None
         self._waiting: list[tuple[Order, list[int]]] = []
@@ -82,13 +84,16 @@ class Zygote:
         if self._channel is not None:
             return
         ours, theirs = sockets.pair()
+        doors = self._doors()
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, launch.__file__, json.dumps(self._settings(theirs.fileno()))],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, launch.__file__, json.dumps(self._settings(theirs.fileno(), doors))],
+                pass_fds=[theirs.fileno(), *doors],
                 stdin=subprocess.DEVNULL,
                 env={"PATH": os.defpath, "PYTHONPATH": SOURCE, "LANG": "C.UTF-8"},
             )
+        for door in doors:
+            os.close(door)
         process.returncode = 0  # reaped by the kernel (SIGCHLD is ignored); its end shows on the channel
         self._custody.keep(self.kept_name, [ours.fileno()], self._note(process.pid))
         self._take(ours, process.pid)
@@ -139,11 +144,12 @@ class Zygote:
             self.ready = False
             self._custody.drop(self.kept_name)
 
-    def _settings(self, channel: int) -> dict[str, Any]:
+    def _settings(self, channel: int, doors: list[int]) -> dict[str, Any]:
         runtime, layout = self.runtime, self._layout
         settings: dict[str, Any] = {
             "walled": self._walled,
             "channel": channel,
+            "doors": doors,
             "python": runtime.python,
             "source": SOURCE,
             "tenants": str(layout.tenants_data),

@@ -37,6 +37,7 @@ _LONGEST_HEAD = 128 << 10
 _FAREWELL = 5.0  # seconds that streams and WebSockets have to end once the command was told to
 _LAST_WORDS = 8.0  # seconds that the command may take to end
 _LINGER = 5.0  # seconds that what is left of a request is read after the answer
+_SHELLS = ("sh", "dash", "bash", "ash", "busybox", "ksh", "zsh")
 _STREAM = re.compile(
     rb"HTTP/1\.[01] 101 |.*\r\ncontent-type:[ \t]*text/event-stream", re.IGNORECASE | re.DOTALL
 )
@@ -51,6 +52,7 @@ class CommandServer(Server):
     def run(self) -> None:
         self.speak()
         self.stand()
+        processes.be_prompt()  # so is the command, which we can't tell later
         self.limit_files()
         loop: Any = uvloop.new_event_loop() if uvloop else asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
@@ -85,7 +87,7 @@ class CommandServer(Server):
             os._exit(1)
         command.end()
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(ended, _LAST_WORDS)
+            await asyncio.wait_for(_wind_up(ended, command, relay), _LAST_WORDS)
         command.kill()
         del server
         os._exit(0)
@@ -94,12 +96,20 @@ class CommandServer(Server):
         sockets.send(self._link, {"event": "late"})
 
 
+async def _wind_up(ended: asyncio.Future[int], command: Command, relay: Relay) -> None:
+    """The command was told to end: all that belongs to it does, and what it has said before goes out."""
+    await ended
+    await command.rest_ended()
+    await relay.emptied()
+
+
 class Command:
     """The tenant's own program: started, listening, told to end."""
 
     def __init__(self, text: str, identity: int, port: int, stderr: int) -> None:
         self._socket = f"/dev/shm/innkeeper-{identity}.sock"
         self._port = port
+        self._told_to_end = False
         environment = {**os.environ, "DOMAIN_SOCKET": self._socket, "PORT": str(port)}
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", text],
@@ -136,14 +146,34 @@ class Command:
         return -status if status < 0 else status << 8
 
     def end(self) -> None:
-        """Ask it to end, with all that it has started."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGTERM)
+        """Ask it to end, once. A server with processes of its own ends those itself, when they are done; a shell
+        leaves them behind, so all are asked."""
+        if self._told_to_end:
+            return
+        self._told_to_end = True
+        if _is_shell(self._process.pid):
+            self._signal_all(signal.SIGTERM)
+        else:
+            processes.signal_by_pidfd(self._pidfd, signal.SIGTERM)
+
+    async def rest_ended(self) -> None:
+        """Ask what it has left behind to end, and wait until that has."""
+        is_left = self._signal_all(signal.SIGTERM)
+        while is_left:
+            await asyncio.sleep(_LOOK)
+            is_left = self._signal_all(0)
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._signal_all(signal.SIGKILL)
         self.clear_up()
+
+    def _signal_all(self, number: int) -> bool:
+        """Whether there was anybody to signal."""
+        try:
+            os.killpg(self._process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
 
     def clear_up(self) -> None:
         with contextlib.suppress(OSError):
@@ -199,6 +229,11 @@ class Relay:
 
     def note_late(self) -> None:
         self._on_late()
+
+    async def emptied(self) -> None:
+        """Wait until every conversation has come to its end."""
+        while self._open:
+            await asyncio.sleep(_LOOK)
 
     def take_leave(self, end_command: Callable[[], None]) -> None:
         """Nothing more is accepted. Once all plain requests are answered, streams and WebSockets are ended."""
@@ -364,6 +399,14 @@ async def _connect(address: Address) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def _is_shell(pid: int) -> bool:
+    """Whether a process runs a shell, or can't be looked at."""
+    try:
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe")) in _SHELLS
+    except OSError:
+        return True
 
 
 def _be_child() -> None:

@@ -28,7 +28,7 @@ DRAIN_GRACE = 10.0  # seconds past a request's time limit after which a draining
 _HOG_QUIET = 10.0  # seconds until it is told again that a process is out of files
 _FAILURE = ("summary", "traceback", "virtualenv")  # what the supervisor is told of a failed start
 _PASSED_ON = ("late", "imported")  # what the supervisor is told as it was said
-_TIDY_WAIT = 1.0  # seconds after the start until memory is given back: the visitor goes first
+_TIDY_WAIT = 6.0  # seconds after the start until memory is given back: the visitor goes first
 _RESPAWN_WAIT = 0.5  # seconds before a crashed process is replaced while others serve
 
 

@@ -37,6 +37,11 @@ def learn() -> Dict[str, str]:
     return _unknown
 
 
+def server_of(kind: str) -> Optional[Type[Server]]:
+    """The class that serves a kind of apps; None when this runtime can't, or before `learn`."""
+    return _known.get(kind)
+
+
 def serve(
     order: Order,
     places: Places,

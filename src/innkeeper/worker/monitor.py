@@ -24,7 +24,7 @@ SETTLE = 2  # looks in a row without a request before a gated process ends
 RESERVE = 16  # files that a process may open beyond the app's limit, for looking after it
 NEARLY = 8  # files left when the app is taken to be out of them
 _LONGEST_TICK = 5.0
-_QUIET = 1.0  # seconds without a request before memory is given back
+_QUIET = 5.0  # seconds without a request before memory is given back
 _LAST_WORDS = 10.0  # seconds that an app may take for its own end
 
 

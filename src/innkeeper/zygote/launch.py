@@ -10,6 +10,8 @@ import os
 import sys
 from typing import Any, Dict
 
+from innkeeper.kernel import cgroups
+
 # The second half of the way: the runtime's Python, told where our source is, takes over.
 _BOOT = """
 import json, sys
@@ -23,6 +25,10 @@ launch.take_over(settings)
 def main(argument: str) -> None:
     """Enter the root that the settings describe and execute the runtime's Python there."""
     settings = json.loads(argument)
+    doors = settings.pop("doors")
+    cgroups.enter(doors)
+    for door in doors:
+        os.close(door)
     if settings["walled"]:
         from innkeeper.zygote import template
 

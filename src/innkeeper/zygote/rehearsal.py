@@ -22,14 +22,22 @@ _TEMPLATE = "{% for each in some %}{{ each|title }} {% else %}none{% endfor %}"
 def rehearse() -> Dict[str, str]:
     """Rehearse with all frameworks that are there; why not with the others, by name."""
     failed = {}
-    for module, play in (("flask", _flask), ("fastapi", _fastapi), ("django.core.handlers.wsgi", _django)):
-        if module in sys.modules:
-            reason = trial.try_out(play)
-            if not reason:
-                reason = trial.reason_of(play)
-            if reason:
-                failed[module] = reason
+    for module, part in _parts():
+        reason = trial.try_out(part) or trial.reason_of(part)
+        if reason:
+            failed[module] = reason
     return failed
+
+
+def play() -> None:
+    """Rehearse once more, whatever comes of it, with the framework that does least: the others do that as well."""
+    for _, part in _parts()[:1]:
+        trial.reason_of(part)
+
+
+def _parts() -> List[Tuple[str, Callable[[], None]]]:
+    parts = (("flask", _flask), ("fastapi", _fastapi), ("django.core.handlers.wsgi", _django))
+    return [(module, part) for module, part in parts if module in sys.modules]
 
 
 def _environ(path: str) -> Dict[str, Any]:

@@ -19,8 +19,9 @@ from innkeeper.kernel import namespaces, processes, sharing, sockets
 from innkeeper.worker import fence, sandbox, virtualenv
 from innkeeper.worker.order import MAX_DESCRIPTORS, Descriptors, Order
 from innkeeper.worker.places import Places
-from innkeeper.zygote import ahead, stocking
+from innkeeper.zygote import ahead, foresight, stocking
 from innkeeper.zygote.ahead import Spare, become_first, report
+from innkeeper.zygote.foresight import Foresight
 
 _MOST_REASONS = 300  # of modules left out, that fit into a message
 _SPARE_WAIT = 0.02  # seconds of quiet after an order before the next spare is forked
@@ -29,9 +30,10 @@ _SPARE_WAIT = 0.02  # seconds of quiet after an order before the next spare is f
 class Zygote:
     """The fork loop. Answers {"forked": id, "pid"} with a pidfd, {"ended": pid, "status"} and {"ready": …}."""
 
-    def __init__(self, channel: socket.socket, places: Places) -> None:
+    def __init__(self, channel: socket.socket, places: Places, foresight: Foresight) -> None:
         self._channel = channel
         self._places = places
+        self._foresight = foresight
         self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._wakeup, self._wakeup_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._spare: Optional[Spare] = None
@@ -142,7 +144,7 @@ class Zygote:
             if pid == 0:
                 ours.close()
                 self._let_go()
-                ahead.wait(theirs, self._places)
+                ahead.wait(theirs, self._places, self._foresight)
         return Spare(pid, ours)
 
     def _reap(self) -> None:
@@ -173,10 +175,11 @@ def serve(settings: Dict[str, Any]) -> None:
         settings["hide_source"]()
     sys.path[:] = [entry for entry in sys.path if entry != settings["source"]]
     try:
-        sharing.snapshot()
+        foreseen = foresight.learn(places) if sharing.snapshot() else Foresight()
     except OSError as error:
         print(f"memory is shared less well than it could be: {error}", file=sys.stderr)
+        foreseen = Foresight()
     told = {"preloaded": sifted.preloaded, "memory": sifted.memory, "reads": sorted(sifted.reads)}
     told["left_out"] = dict(list(sifted.left_out.items())[:_MOST_REASONS])
     sockets.send(channel, {"ready": True, "python": virtualenv.VERSION, **told})
-    Zygote(channel, places).run()
+    Zygote(channel, places, foreseen).run()

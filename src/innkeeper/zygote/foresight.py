@@ -1,0 +1,117 @@
+"""Foresight: which memory a worker is going to write to, so that a spare copies it while nobody waits.
+
+A forked process copies a page when it first writes to it, and most of a cold start's time in the kernel is that:
+some two thousand times, one after the other. Which pages they are is nearly the same for all sites. So processes
+that serve nobody do what a worker does: one is a first process, and one starts uWSGI and has the frameworks serve
+the small apps of the rehearsal. What they have copied, each spare copies ahead, at once (scripts/bench).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+from typing import Any, Callable, NamedTuple, NoReturn
+
+from innkeeper.kernel import processes, sharing, sockets
+from innkeeper.worker import fence, kinds
+from innkeeper.worker.children import Children
+from innkeeper.worker.first import First
+from innkeeper.worker.order import MAX_DESCRIPTORS, Descriptors, Order
+from innkeeper.worker.places import Places
+from innkeeper.worker.touch import Touch
+from innkeeper.zygote import rehearsal
+
+_PATIENCE = 20.0  # seconds
+_NOBODY = 65534
+
+
+class Foresight(NamedTuple):
+    """Pages as `sharing.copy_ahead` takes them; b"" for none."""
+
+    first: bytes = b""
+    serving: bytes = b""
+
+
+def learn(places: Places) -> Foresight:
+    """Find out; call it when there is a snapshot."""
+    return Foresight(_try(_be_first, places), _try(_serve, places))
+
+
+def _try(play: Callable[[Places, Callable[[], NoReturn]], None], places: Places) -> bytes:
+    """What a forked process has copied when it calls what it is given, which ends it."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reader)
+            processes.die_with_parent()
+            silence = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(silence, stream)
+            table = sharing.open_table()
+
+            def tell() -> NoReturn:
+                with os.fdopen(writer, "wb") as file:
+                    file.write(sharing.touched(table))
+                os._exit(0)
+
+            play(places, tell)
+        finally:
+            os._exit(70)
+    os.close(writer)
+    found = b""
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    while poll.poll(_PATIENCE * 1000) and (part := os.read(reader, 65536)):
+        found += part
+    os.close(reader)
+    os.kill(pid, signal.SIGKILL)  # it is ours to reap, so this hits nobody else
+    _, status = os.waitpid(pid, 0)
+    return found if status == 0 else b""
+
+
+def _order() -> Order:
+    return Order(
+        0, "rehearsal.invalid", "nobody", _NOBODY, _NOBODY, entry="rehearsal", threads=2, file_size=1 << 30
+    )
+
+
+def _given() -> Descriptors:
+    """Descriptors as a worker is given them, with nobody at the other ends."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind("")  # the kernel picks an unused abstract name
+    listener.listen()
+    channel, _ = sockets.pair()
+    return Descriptors(channel.detach(), listener.detach(), os.dup(1), os.dup(2))
+
+
+def _be_first(places: Places, tell: Callable[[], NoReturn]) -> None:
+    ours, theirs = sockets.pair()
+    sockets.send(ours, _order().to_message(), _given().row())
+    received = sockets.receive(theirs, MAX_DESCRIPTORS)
+    assert received is not None
+    order, given = Order.from_message(received[0]), Descriptors.of(received[1])
+    processes.set_name("ik rehearsal")
+    First(order, places, given, lambda *_: None, Children()).engage()
+    Touch().close()
+    fence.limit(order)
+    processes.become(order.uid, order.gid)
+    sockets.send(ours, {"event": "loaded"})
+    sockets.receive(theirs)
+    tell()
+
+
+def _serve(places: Places, tell: Callable[[], NoReturn]) -> None:
+    """uWSGI, and in it the rehearsal in the place of an app."""
+    server = kinds.server_of("wsgi")
+    if server is None:
+        return
+
+    def provide(_: Any) -> Any:
+        rehearsal.play()
+        tell()
+
+    link, _ = sockets.pair()
+    type("Rehearsal", (server,), {"_provide": provide})(_order(), places, _given(), link).run()
