@@ -38,7 +38,7 @@ class Size(NamedTuple):
     seconds: float  # of each load
 
 
-FULL = Size(True, 3, 20, 25.0)
+FULL = Size(True, 3, 20, 20.0)
 QUICK = Size(False, 1, 10, 8.0)
 
 
@@ -122,7 +122,7 @@ class Bench:
             measured = article.measure(system, sites, self.size.seconds)
             found.setdefault(system.name, []).append({"wakes": system.wakes, **measured})
 
-        self._each(ALL if self.size.full else FEW, "the article's experiment", measure, self.size.rounds)
+        self._each(ALL if self.size.full else FEW, "the article's experiment", measure)
         return {name: _middle(measured) for name, measured in found.items()}
 
     def warm(self) -> dict[str, Any]:
@@ -185,7 +185,7 @@ class Bench:
                 node.start(sites)
                 for app in sites:
                     node.ask(app)
-                time.sleep(2)
+                time.sleep(article.SETTLED)
                 found[kind] = article.memory(node) / len(sites)
         return found
 

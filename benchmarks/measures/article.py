@@ -10,6 +10,7 @@ from benchmarks.systems.base import App, System
 
 SITES = 200
 CONNECTIONS = 20
+SETTLED = 15  # seconds after the last visitor at which memory is looked at
 WARM_CONNECTIONS = 4  # few enough that the visitors are not what is measured
 
 
@@ -29,6 +30,7 @@ def measure(system: System, sites: list[App], seconds: float) -> dict[str, Any]:
         system.ask(app)
     time.sleep(1)
     warm = load.hammer(system.port, hosts, seconds / 2, connections=WARM_CONNECTIONS)
+    time.sleep(SETTLED)
     return {
         "sites": len(sites),
         "cold": {"ms": cold.ms, "failed": cold.failed, "rate": cold.rate},

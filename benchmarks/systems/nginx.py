@@ -1,4 +1,8 @@
-"""nginx as the peers have it in front of them: tuned as Innkeeper's own is, written as an administrator would."""
+"""nginx as the peers have it in front of them: tuned as Innkeeper's own is, written as an administrator would.
+
+Static files are guarded as those of strangers have to be (`disable_symlinks`); nginx's cache of open files, which
+is off unless one asks for it, is left off.
+"""
 
 from __future__ import annotations
 
@@ -66,9 +70,6 @@ http {
     log_format site '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
                     '"$http_referer" "$http_user_agent" $request_time $upstream_header_time';
     open_log_file_cache max=2000 inactive=20s valid=30s min_uses=1;
-    open_file_cache max=20000 inactive=60s;
-    open_file_cache_valid 1s;
-    open_file_cache_errors on;
 
     server {
         listen 127.0.0.1:@port@ default_server backlog=4096;
@@ -91,6 +92,7 @@ server {
     }
     location /static/ {
         alias @folder@/static/;
+        disable_symlinks if_not_owner from=@folder@/static;
         log_not_found off;
     }
 }
