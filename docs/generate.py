@@ -16,6 +16,7 @@ from innkeeper.spec.site import SiteSpec
 from innkeeper.spec.tenant import TenantSpec
 from innkeeper.supervisor.states import TRANSITIONS, State
 
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 FILES: dict[str, tuple[str, str, type[msgspec.Struct]]] = {
     "site": (
         "Site files",
@@ -39,6 +40,9 @@ def write(folder: Path) -> None:
         _put(folder / f"{name}.md", f"# {title}\n\n{about}\n\n{_tables(describe(wanted))}")
     _put(folder / "commands.md", _commands())
     _put(folder / "states.md", _states())
+    for path in sorted(RESULTS.glob("*.svg")):
+        _put(folder / path.name, path.read_text())
+    _put(folder / "bench.md", (RESULTS / "README.md").read_text())
 
 
 def _put(path: Path, text: str) -> None:

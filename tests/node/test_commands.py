@@ -10,13 +10,14 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.node.harness import Load, Node, await_true
+from tests.node.harness import Load, Node, await_true, descendants
 
 SERVER = """
 import http.server, json, os, socketserver, sys, time
@@ -274,6 +275,65 @@ def test_another_tenant_does_not_reach_the_port(node: Node) -> None:
         ),
         10,
     )
+
+
+@pytest.fixture
+def outside() -> Iterator[tuple[str, str]]:
+    """Another host, in a network namespace: its name, and this machine's address as it sees it."""
+    if not shutil.which("ip"):
+        pytest.skip("ip (of iproute2) is not installed")
+    name, link = f"ik{os.getpid()}", f"ikv{os.getpid()}"
+    lines = (
+        f"netns add {name}",
+        f"link add {link} type veth peer name outside netns {name}",
+        f"addr add 192.0.2.9/30 dev {link}",
+        f"link set {link} up",
+        f"-n {name} addr add 192.0.2.10/30 dev outside",
+        f"-n {name} link set outside up",
+    )
+    try:
+        for line in lines:
+            subprocess.run(["ip", *line.split()], check=True)
+        yield name, "192.0.2.9"
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def test_nobody_outside_reaches_a_port_that_is_bound_to_all_addresses(
+    node: Node, outside: tuple[str, str]
+) -> None:
+    domain = command(node, "wide-command.test", "exec python3 -m http.server --bind 0.0.0.0 $PORT")
+    assert node.get(domain).status == 200
+    port = max(socket_ports(node.show(domain)["pid"]))
+    host, address = outside
+    look = (
+        "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3); print('REACHED')"
+    )
+
+    def reached(at: int) -> str:
+        asked = ["ip", "netns", "exec", host, "python3", "-c", look, address, str(at)]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    with socket.socket() as service:  # the other host does reach this one
+        service.bind(("0.0.0.0", 0))
+        service.listen()
+        assert "REACHED" in reached(service.getsockname()[1])
+    assert "refused" in reached(port)
+    assert node.get(domain).status == 200
+
+
+def socket_ports(pid: int) -> set[int]:
+    """The TCP ports that the processes of a sandbox listen on."""
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    rows = [line.split() for line in lines]
+    inodes = {row[9]: int(row[1].partition(":")[2], 16) for row in rows if row[3] == "0A"}
+    found = set()
+    for each in descendants(pid):
+        for name in os.listdir(f"/proc/{each}/fd"):
+            target = os.readlink(f"/proc/{each}/fd/{name}")
+            found |= {inodes[target[8:-1]]} if target[8:-1] in inodes else set()
+    return found
 
 
 def test_a_stranger_at_the_port_is_not_taken_for_the_command(node: Node) -> None:

@@ -20,6 +20,7 @@ _CLOSED_6 = ("::/8", "64:ff9b::/96", "64:ff9b:1::/48", "fc00::/7", "fe80::/9", "
 _ALL = {"0.0.0.0": "ipv4", "::": "ipv6"}
 _LOOPBACK = ("ip daddr 127.0.0.1", "ip6 daddr ::1")
 _OWN = "own"  # the set of users and ports of theirs
+_INNER = "inner"  # the set of those ports, which nobody outside of this machine reaches
 _SMTP = 25
 _DNS = 53
 
@@ -67,6 +68,13 @@ table inet {table} {{
     set {_OWN} {{
         type uid . inet_service
     }}
+    set {_INNER} {{
+        type inet_service
+    }}
+    chain input {{
+        type filter hook input priority filter; policy accept;
+        iifname != "lo" tcp dport @{_INNER} goto refused
+    }}
     chain output {{
         type filter hook output priority filter; policy accept;
         meta skuid {first_uid}-{last_uid} jump tenants
@@ -99,13 +107,21 @@ def remove(table: str) -> None:
 
 
 def grant(table: str, uid: int, port: int) -> list[str]:
-    """The words for nft by which a user may reach that TCP port of the loopback addresses, and no other user."""
-    return ["add", "element", "inet", table, _OWN, f"{{ {uid} . {port} }}"]
+    """The words for nft by which a user may reach that TCP port of the loopback addresses.
+
+    No other user of the range does, nor anybody from outside, whatever address the port is bound to.
+    """
+    return _elements("add", table, uid, port)
 
 
 def revoke(table: str, uid: int, port: int) -> list[str]:
     """The opposite of `grant`."""
-    return ["delete", "element", "inet", table, _OWN, f"{{ {uid} . {port} }}"]
+    return _elements("delete", table, uid, port)
+
+
+def _elements(verb: str, table: str, uid: int, port: int) -> list[str]:
+    of_table = f"{verb} element inet {table}"
+    return [f"{of_table} {_OWN} {{ {uid} . {port} }}; {of_table} {_INNER} {{ {port} }}"]
 
 
 def program() -> str | None:

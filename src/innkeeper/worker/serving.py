@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import os
 import socket
 import sys
@@ -94,10 +95,15 @@ class Server:
         os.dup2(self._given.stderr, 2)
         self.limit_files()
         sys.stdout, sys.stderr = _line_by_line(1), _line_by_line(2)
+        thresholds = gc.get_threshold()
+        gc.set_threshold(0)  # what is made now is there to stay: looking for garbage would be in vain
         try:
             return application.load(self._target, self._order.callable, self._order.kind)
         except BaseException as error:  # whatever a tenant's code raises, SystemExit too, is a failed load
             self.fail(error)
+        finally:
+            if gc.get_threshold()[0] == 0:
+                gc.set_threshold(*thresholds)
 
     def limit_files(self) -> None:
         """From here on the app's limit of open files holds."""
