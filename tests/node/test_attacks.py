@@ -35,6 +35,7 @@ ATTACKS = {
     "read the memory of the machine": "print('BROKE', open('/dev/mem','rb').read(10))",
     "read a disk": "print('BROKE' if glob('/dev/[svn][dv]*') else '')",
     "read kernel memory": "print('BROKE', open('/proc/kcore','rb').read(10))",
+    "learn where in memory one lies": "at = int(open('/proc/self/maps').readline().split('-')[0], 16); f = open('/proc/self/pagemap', 'rb'); f.seek(at // 4096 * 8); print('BROKE' if int.from_bytes(f.read(8), 'little') & (1 << 55) - 1 else '')",
     # Other processes.
     "see other processes": "print('BROKE' if len(pids()) > 2 else '')",
     "read another's environment": "print('BROKE' if any(b'VICTIM' in open(f'/proc/{p}/environ','rb').read() for p in pids()) else '')",

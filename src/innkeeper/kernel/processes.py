@@ -16,6 +16,7 @@ from innkeeper.kernel import libc
 _SET_PDEATHSIG = 1
 _CAPBSET_DROP = 24
 _SET_KEEPCAPS = 8
+_SET_DUMPABLE = 4
 _CAPABILITY_VERSION = 0x20080522
 READ_ALL = 2  # CAP_DAC_READ_SEARCH
 _SET_NAME = 15
@@ -51,6 +52,14 @@ def drop_bounding_set() -> None:
 
 def no_new_privileges() -> None:
     _prctl(_SET_NO_NEW_PRIVS, 1)
+
+
+def be_open_to_itself() -> None:
+    """Have /proc/self belong to the user that this process has become, as with a program that the user has started.
+
+    Other processes of the user's can then look into it as well.
+    """
+    _prctl(_SET_DUMPABLE, 1)
 
 
 def set_name(name: str) -> None:

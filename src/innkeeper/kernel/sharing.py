@@ -25,7 +25,10 @@ def snapshot() -> int:
 
 
 def open_table() -> int:
-    """What `give_back` needs; can't be opened after becoming another user. -1 where there is none."""
+    """What `give_back` needs. -1 where it can't be had: after becoming another user, see `be_open_to_itself`.
+
+    Opened by root it tells where in the machine's memory a page is, which is nothing for a tenant to know.
+    """
     try:
         return os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC) if _pages is not None else -1
     except OSError:

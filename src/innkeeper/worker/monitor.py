@@ -41,10 +41,9 @@ class Monitor:
         finished: Callable[[], int],
         finish: Callable[[], Any],
         on_gate: Callable[[], Any],
-        table: int = -1,
         threads: int = 0,
     ) -> None:
-        """`table`: see `sharing`. `threads`: of the process, if it only serves requests in them; else 0."""
+        """`threads`: of the process, if it only serves requests in them; else 0."""
         self._link = link
         self._in_flight = in_flight
         self._timeout = timeout
@@ -53,7 +52,6 @@ class Monitor:
         self._finished = finished  # how many requests have been answered so far
         self._finish = finish  # begins the orderly end of the process, when nothing is in flight any more
         self._on_gate = on_gate  # called when nothing more is accepted
-        self._table = table
         self._threads = threads
         self._busy_tick = max(0.1, min(1.0, timeout / 4))
         self._quiet_tick = max(0.1, min(_LONGEST_TICK, timeout / 2, idle / 4 if idle else _LONGEST_TICK))
@@ -105,7 +103,7 @@ class Monitor:
         try:
             with self._in_flight.shut():
                 if not self._in_flight.look() and processes.others_wait() == threads:
-                    sharing.give_back(self._table)
+                    _give_back()
         except OSError:  # the app has used up even our files: another time would be no better
             return
         finally:
@@ -145,3 +143,10 @@ class Monitor:
     def _say(self, event: str, **detail: Any) -> None:
         with contextlib.suppress(OSError):  # the first process is gone, and this one will be in a moment
             sockets.send(self._link, {"event": event, **detail})
+
+
+def _give_back() -> None:
+    table = sharing.open_table()
+    if table >= 0:
+        sharing.give_back(table)
+        os.close(table)

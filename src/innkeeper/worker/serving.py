@@ -10,7 +10,7 @@ import socket
 import sys
 from typing import Any, Callable, List, NoReturn, Optional, TextIO
 
-from innkeeper.kernel import processes, sharing, sockets
+from innkeeper.kernel import processes, sockets
 from innkeeper.worker import application, imports, sandbox, virtualenv
 from innkeeper.worker.children import STACK_SIGNAL
 from innkeeper.worker.monitor import RESERVE, Monitor
@@ -38,7 +38,6 @@ class Server:
         self._given = given
         self._link = link
         self.arrive: Optional[Callable[[], None]] = None  # see `kinds.serve`
-        self._table = -1  # see `sharing`
 
     def run(self) -> None:
         """Load the app and serve it until drained."""
@@ -47,8 +46,8 @@ class Server:
     def move_in(self) -> None:
         """Be the tenant, in the tenant's root and environment."""
         if self.arrive is not None:
-            self._table = sharing.open_table()
             self.arrive()
+            processes.be_open_to_itself()
             sandbox.set_environment(self._order, self._places)
 
     def real(self, path: str) -> str:
@@ -124,9 +123,9 @@ class Server:
         processes.be_prompt()  # not before: who starts lets those go first who serve
         with contextlib.suppress(ValueError, RuntimeError, OSError):
             faulthandler.register(STACK_SIGNAL, file=2, all_threads=True)
-        order, table = self._order, self._table
+        order = self._order
         limits = (order.timeout, order.idle, order.open_files)
-        monitor = Monitor(self._link, in_flight, *limits, finished, finish, on_gate, table, threads)
+        monitor = Monitor(self._link, in_flight, *limits, finished, finish, on_gate, threads)
         monitor.start()
         watched, mark = self._watched
         sockets.send(self._link, {"event": "loaded", "watched": watched, "mark": mark})
