@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 SMALL, LARGE = 1024, 1024 * 1024  # bytes of static/small.txt and static/large.bin
@@ -40,6 +43,9 @@ MIX = {
 }
 
 
+_project: list[Path] = []  # a fresh one, to be copied
+
+
 def write(folder: Path, kind: str, python: Path) -> str:
     """Write the app of this kind into `folder`; returns its entry as a site file names it, less the folder."""
     (folder / "static").mkdir(parents=True)
@@ -48,8 +54,13 @@ def write(folder: Path, kind: str, python: Path) -> str:
         file.truncate(LARGE)
     if kind == "Django":
         # A fresh project, as `django-admin startproject` makes it: its front page is Django's own welcome.
-        command = [str(python), "-m", "django", "startproject", "project", str(folder)]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        if not _project:
+            made = Path(tempfile.mkdtemp(prefix="ikp", dir="/tmp"))
+            atexit.register(shutil.rmtree, made, ignore_errors=True)
+            command = [str(python), "-m", "django", "startproject", "project", str(made)]
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+            _project.append(made)
+        shutil.copytree(_project[0], folder, dirs_exist_ok=True)
         settings = folder / "project/settings.py"
         settings.write_text(
             settings.read_text().replace("ALLOWED_HOSTS = []", 'ALLOWED_HOSTS = [".localhost"]')

@@ -38,7 +38,7 @@ class Size(NamedTuple):
     seconds: float  # of each load
 
 
-FULL = Size(True, 3, 20, 20.0)
+FULL = Size(True, 2, 20, 20.0)
 QUICK = Size(False, 1, 10, 8.0)
 
 
@@ -122,7 +122,10 @@ class Bench:
             measured = article.measure(system, sites, self.size.seconds)
             found.setdefault(system.name, []).append({"wakes": system.wakes, **measured})
 
-        self._each(ALL if self.size.full else FEW, "the article's experiment", measure)
+        kinds = (
+            (*WAKING, ModWsgi) if self.size.full else FEW
+        )  # those by hand are no other than in warm requests
+        self._each(kinds, "the article's experiment", measure)
         return {name: _middle(measured) for name, measured in found.items()}
 
     def warm(self) -> dict[str, Any]:
@@ -210,7 +213,7 @@ class Bench:
     def hibernation(self) -> dict[str, Any]:
         try:
             with budget.swap(), self._node(budget.SETTINGS) as node:
-                return budget.hibernating(node, "Flask")
+                return budget.hibernating(node, "Django")
         except Unavailable as error:
             self.missing["swap"] = str(error)
             return {}

@@ -185,7 +185,7 @@ TABLES = {
     "crowds": ("Thousands of sleeping sites", _crowds),
     "storm": ("500 sites asked within a second", _pairs),
     "budget": ("A thousand sites in 2 GB", _pairs),
-    "hibernation": ("The same with 1 GB of swap space", _pairs),
+    "hibernation": ("Django sites in 2 GB, and 1 GB of swap space", _pairs),
     "environments": ("First starts, by where the packages are from", _rows),
     "learning": ("What learning is worth", _pairs),
     "walls": ("What the walls cost", _pairs),

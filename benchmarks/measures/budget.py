@@ -67,7 +67,7 @@ def swap(size: str = "1G") -> Iterator[None]:
 
 def hibernating(node: Innkeeper, kind: str) -> dict[str, Any]:
     """The same with swap space: sites that had to give way answer from there, or are started (milliseconds)."""
-    sites = [node.make(f"many{number}", kind) for number in range(SITES)]
+    sites = [node.make(f"many{number}", kind) for number in range(SITES // 2)]
     node.start(sites)
     failures: list[str] = []
     started = [_answer(node, app, failures) for app in sites]
