@@ -40,6 +40,7 @@ class Confines:
     def __init__(self, top: Group | None, zygotes: Group | None = None) -> None:
         self._top = top
         self._zygotes = zygotes
+        self._own = 0  # bytes that the zygotes have for themselves
         self._awake: dict[str, dict[str, int]] = {}  # tenant → name → sandboxes in it
         self._asleep: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._tarpit: set[str] = set()
@@ -145,8 +146,16 @@ class Confines:
         return (self._group(tenant, name) if name else self._tenant(tenant)).usage()
 
     def memory(self) -> int:
-        """Bytes that all tenants' processes use together, files in memory left aside."""
-        return self._top.anonymous() if self._top else 0
+        """Bytes that all tenants' processes use together, files in memory left aside.
+
+        What a spare has copied ahead is counted where the zygotes are, for as long as it is kept.
+        """
+        copies = max(0, self._zygotes.anonymous() - self._own) if self._zygotes else 0
+        return copies + self._top.anonymous() if self._top else 0
+
+    def note_rest(self) -> None:
+        """Nothing is awake: what zygotes use now is their own."""
+        self._own = self._zygotes.anonymous() if self._zygotes else 0
 
     def allow_swap(self, tenant: str, name: str, allowed: bool) -> None:
         """Let a site that hibernates be swapped out, or have its own limit hold again."""

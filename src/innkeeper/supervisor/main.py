@@ -114,6 +114,8 @@ class Supervisor:
             Housekeeping(self.services, self.node.published, self._renew_log).run()
         )
         await self._warm()
+        if not self.services.workers:
+            self._confines.note_rest()
         self._custody.say("ready")
         await self._stopped.wait()
         housekeeping.cancel()
