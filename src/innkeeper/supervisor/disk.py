@@ -182,10 +182,11 @@ class Disk:
 
     def _over(self, tenant: TenantSpec, used: Used, part: float, *, enforced: str) -> Problem | None:
         limits, space = tenant.limits, bytes_of(tenant.limits.disk)
+        limit: object
         if space and used.space > part * space:
-            key, limit, taken = "disk", str(limits.disk), f"{used.space / (1 << 20):.0f} MB"
+            key, limit, taken = "disk", limits.disk, f"{used.space / (1 << 20):.0f} MB"
         elif limits.files and used.files > part * limits.files:
-            key, limit, taken = "files", str(limits.files), f"the places of {used.files} files"
+            key, limit, taken = "files", limits.files, f"the places of {used.files} files"
         else:
             return None
         process = self._services.meter.busiest(tenant.name)
