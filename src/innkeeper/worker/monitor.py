@@ -25,6 +25,7 @@ RESERVE = 16  # files that a process may open beyond the app's limit, for lookin
 NEARLY = 8  # files left when the app is taken to be out of them
 _LONGEST_TICK = 5.0
 _QUIET = 5.0  # seconds without a request before memory is given back
+_TRIES = 5  # an app that has threads of its own will hardly be without them the next time
 _LAST_WORDS = 10.0  # seconds that an app may take for its own end
 
 
@@ -53,6 +54,7 @@ class Monitor:
         self._finish = finish  # begins the orderly end of the process, when nothing is in flight any more
         self._on_gate = on_gate  # called when nothing more is accepted
         self._threads = threads
+        self._tries = _TRIES if threads else 0
         self._busy_tick = max(0.1, min(1.0, timeout / 4))
         self._quiet_tick = max(0.1, min(_LONGEST_TICK, timeout / 2, idle / 4 if idle else _LONGEST_TICK))
 
@@ -74,10 +76,10 @@ class Monitor:
             if finished and not age:
                 self._tell_imports()
             tick = self._busy_tick if age else self._quiet_tick
-            if self._threads:
+            if self._tries:
                 tick = min(tick, _QUIET)
             unused = 0.0 if age else now - since
-            if finished and unused >= _QUIET and self._threads:
+            if finished and unused >= _QUIET and self._tries:
                 self._tidy()
             self._say("beat", idle=bool(self._idle) and unused >= self._idle, unused=unused)
             if age > self._timeout:
@@ -98,12 +100,13 @@ class Monitor:
 
     def _tidy(self) -> None:
         """Give back memory, once: nothing is let in meanwhile, so all threads wait and none writes to it."""
-        threads, self._threads = self._threads, 0
+        self._tries -= 1
         processes.limit_files(self._open_files + RESERVE)
         try:
             with self._in_flight.shut():
-                if not self._in_flight.look() and processes.others_wait() == threads:
+                if not self._in_flight.look() and processes.others_wait() == self._threads:
                     _give_back()
+                    self._tries = 0
         except OSError:  # the app has used up even our files: another time would be no better
             return
         finally:
