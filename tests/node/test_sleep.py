@@ -95,7 +95,8 @@ def application(environ, start_response):
     pid = node.show("killed.test")["pid"]
     tree = await_true(lambda: (found := descendants(pid)) and len(found) >= 4 and found, 5)
     os.kill(pid, signal.SIGKILL)
-    await_true(lambda: not alive(pid), 5)  # until then its processes may still take a request, and die with it
+    # Until it is gone its processes may still take a request, and die with it.
+    await_true(lambda: not alive(pid), 5)
     assert node.get("killed.test").text == "alive"
     await_true(lambda: not any(alive(one) for one in tree), 5)
     assert node.show("killed.test")["pid"] != pid
