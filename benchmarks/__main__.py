@@ -37,7 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, epilog=f"Parts: {', '.join(PARTS)}."
     )
-    parser.add_argument("--full", action="store_true", help="every system and every part: about 40 minutes")
+    parser.add_argument("--full", action="store_true", help="every system and every part: more than an hour")
     parser.add_argument("--only", metavar="PART,…", help="measure only these parts")
     options = parser.parse_args()
     names = (
