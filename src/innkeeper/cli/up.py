@@ -61,15 +61,16 @@ def up(
     listeners = [_listen(address) for address in http or ["0.0.0.0:80"]]
     addresses = [listener.getsockname()[:2] for listener in listeners]
     nginx.install(layout, settings, addresses, open_files=open_files)
+    doors: list[int] = []
+    with contextlib.suppress(OSError):  # said already, and the supervisor goes on without limits
+        doors = confines.settle(layout)
     keeper = Keeper(
         lambda channel: _start_supervisor(layout, channel, isolation),
-        lambda: _start_nginx(layout, listeners, closed),
+        lambda: _start_nginx(layout, listeners, closed, doors),
         supervisor.log,
         lambda: print("innkeeper: ready", flush=True),
     )
     processes.prefer_to_keep()
-    with contextlib.suppress(OSError):  # said already, and the supervisor goes on without limits
-        cgroups.settle(cgroups.find(confines.group_name(layout)))
     closed_network = _close_network(layout, settings, addresses)
     status = keeper.run()
     if closed_network:
@@ -204,7 +205,7 @@ def _start_supervisor(layout: Layout, channel: socket.socket, isolation: str) ->
 
 
 def _start_nginx(
-    layout: Layout, listeners: list[socket.socket], closed: Path | None
+    layout: Layout, listeners: list[socket.socket], closed: Path | None, doors: list[int]
 ) -> subprocess.Popen[bytes]:
     """nginx, with the listening sockets inherited; it ends with the keeper."""
     descriptors = [listener.fileno() for listener in listeners]
@@ -212,6 +213,7 @@ def _start_nginx(
     def prepare() -> None:
         processes.die_with_parent(signal.SIGTERM)
         processes.be_prompt()
+        cgroups.enter(doors)
         if closed is not None:
             way.open_way(closed, layout)
 

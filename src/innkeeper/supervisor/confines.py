@@ -1,6 +1,7 @@
 """The control groups of the node: one for each tenant that is awake, and in it one for each of its sites.
 
-    innkeeper-IDENTITY/node                         keeper, supervisor, nginx
+    innkeeper-IDENTITY/node                         keeper and supervisor
+    innkeeper-IDENTITY/tenants/edge                 nginx
     innkeeper-IDENTITY/zygotes                      zygotes and spares: starting others is no reason to go before them
     innkeeper-IDENTITY/tenants/@TENANT/@DOMAIN      a site's processes
     innkeeper-IDENTITY/tenants/@TENANT/@.helpers    commands run for the tenant
@@ -13,6 +14,7 @@ made again leaves the kernel with the remains of the old one for as long as file
 
 from __future__ import annotations
 
+import errno
 from collections import OrderedDict
 
 from innkeeper.kernel import cgroups
@@ -24,11 +26,10 @@ from innkeeper.spec.values import bytes_of
 
 HELPERS = ".helpers"
 KEPT = 500  # groups of sleeping sites
+_EDGE = "edge"
 _SOFT = 0.9  # of the memory: from there on the kernel takes back what it can
-_ALL_TENANTS = (
-    10  # CPU weight of all tenants together, where the node's own processes have 100: nginx never waits
-)
-_ZYGOTES = 10  # as much as all tenants together
+_ZYGOTES = 10  # the CPU weight, where keeper and supervisor have 100, and nginx and the tenants together
+_EDGE_WEIGHT = 300  # of nginx, where a tenant has 100: before one, but a crowd of them can hold it up
 _BUSY = 25  # a tenant that keeps the CPUs busy has one part in so many of its weight
 _STARTING = 10  # and one that has nothing running yet: who serves goes first
 _TARPIT = 1  # the CPU weight of a tenant that has used up its day's budget
@@ -39,6 +40,7 @@ class Confines:
 
     def __init__(self, top: Group | None, zygotes: Group | None = None) -> None:
         self._top = top
+        self._edge = top.child(_EDGE) if top else None
         self._zygotes = zygotes
         self._own = 0  # bytes that the zygotes have for themselves
         self._awake: dict[str, dict[str, int]] = {}  # tenant → name → sandboxes in it
@@ -150,8 +152,10 @@ class Confines:
 
         What a spare has copied ahead is counted where the zygotes are, for as long as it is kept.
         """
+        if self._top is None or self._edge is None:
+            return 0
         copies = max(0, self._zygotes.anonymous() - self._own) if self._zygotes else 0
-        return copies + self._top.anonymous() if self._top else 0
+        return copies + self._top.anonymous() - self._edge.anonymous()
 
     def note_rest(self) -> None:
         """Nothing is awake: what zygotes use now is their own."""
@@ -167,9 +171,14 @@ class Confines:
             self._tenant(tenant).allow_swap(None if sleepers or own is None else _of(own, own.cpu_weight))
             self._group(tenant, name).allow_swap(None if allowed else _of(limits, limits.cpu_weight))
 
-    def cpu_seconds(self, tenant: str) -> float:
-        """What a tenant's processes have used since its group was made; cheaper than `usage`."""
-        return self._tenant(tenant).cpu_seconds() if self._top else 0.0
+    def cpu_seconds(self, tenant: str = "") -> float:
+        """What a tenant's processes, or all tenants' and nginx, have used since the group was made.
+
+        Cheaper than `usage`.
+        """
+        if self._top is None:
+            return 0.0
+        return (self._tenant(tenant) if tenant else self._top).cpu_seconds()
 
     def tasks_refused(self, tenant: str, name: str) -> int:
         """How often a process or thread could not be started there; cheaper than `usage`."""
@@ -204,13 +213,28 @@ def group_name(layout: Layout) -> str:
     return f"innkeeper-{layout.identity}"
 
 
+def settle(layout: Layout) -> list[int]:
+    """Make the node's groups and move the calling process, the keeper, into its own; the doors for nginx, open.
+
+    Raises OSError where there can be no groups.
+    """
+    node = cgroups.find(group_name(layout))
+    cgroups.settle(node)
+    top = node.child("tenants")
+    top.create(Limits())
+    top.delegate()
+    node.child("zygotes").create(Limits(cpu_weight=_ZYGOTES))
+    edge = top.child(_EDGE)
+    edge.create(Limits(cpu_weight=_EDGE_WEIGHT))
+    return edge.doors()
+
+
 def open_node(layout: Layout) -> Confines:
-    """The confines of a node whose keeper has settled in its group. Raises OSError where there can be no groups."""
+    """The confines of a node whose keeper has settled. Raises OSError where there are no groups."""
     node = cgroups.find(group_name(layout))
     top, zygotes = node.child("tenants"), node.child("zygotes")
-    top.create(Limits(cpu_weight=_ALL_TENANTS))
-    top.delegate()
-    zygotes.create(Limits(cpu_weight=_ZYGOTES))
+    if not top.exists():
+        raise FileNotFoundError(errno.ENOENT, "there are no control groups", group_name(layout))
     return Confines(top, zygotes)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from innkeeper.spec.tenant import TenantSpec
 from innkeeper.supervisor.confines import Confines
+from innkeeper.supervisor.turns import Turns
 
 INTERVAL = 0.5  # seconds between looks
 _BUSY = 0.5  # of a core over the last interval, and a tenant is busy
@@ -30,28 +31,45 @@ class Courtesy:
         self._confines = confines
         self._tenants = tenants
         self._used: dict[str, float] = {}  # CPU seconds by tenant when we last looked
-        self._looked = 0.0
+        self._looked = self._total = 0.0  # when we last looked, and what all had used then
         self._busy: set[str] = set()
         self._refused: dict[tuple[str, str], int] = {}
         self._on_bomb = on_bomb
 
-    def look(self) -> None:
-        """Look at all tenants that are awake."""
-        now, awake, used = time.monotonic(), self._confines.awake(), {}
+    async def look(self) -> float:
+        """Look at all tenants that are awake, if together they use as much as a busy one; seconds until the next.
+
+        The first such look only notes what they have used so far.
+        """
+        now, total = time.monotonic(), self._confines.cpu_seconds()
+        elapsed, used = max(now - self._looked, 0.1), total - self._total
+        self._looked, self._total = now, total
+        if not self._busy and used < _CALM * elapsed:
+            self._used = {}
+            return INTERVAL
+        first = not self._used
+        await self._compare(elapsed)
+        return INTERVAL / 2 if first else INTERVAL
+
+    async def _compare(self, elapsed: float) -> None:
+        """Look at each tenant: what it has used in the last `elapsed` seconds, if that was noted before."""
+        awake, used, turns = self._confines.awake(), {}, Turns()
         spent: dict[str, float] = {}  # CPU seconds since the last look
         for name in awake:
             cpu = self._confines.cpu_seconds(name)
             if name in self._used:
                 spent[name] = cpu - self._used[name]
             used[name] = cpu
-        elapsed, self._looked, self._used = max(now - self._looked, 0.1), now, used
-        active = [name for name, seconds in spent.items() if seconds > _ACTIVE]
+            await turns.rest()
+        self._used = used
+        active = {name for name, seconds in spent.items() if seconds > _ACTIVE}
         for name in {*spent, *self._busy}:
             if tenant := self._tenants.get(name):
                 cores = spent.get(name, 0.0) / elapsed
-                self._judge(tenant, cores if any(other != name for other in active) else 0.0)
+                alone = len(active) <= (name in active)
+                self._judge(tenant, 0.0 if alone else cores)
                 if cores > _CALM:
-                    self._look_for_bombs(name, awake[name])
+                    self._look_for_bombs(name, awake.get(name, []))
 
     def _look_for_bombs(self, tenant: str, names: list[str]) -> None:
         """Starting processes that are refused is work for the kernel, which no share of the CPUs bounds."""

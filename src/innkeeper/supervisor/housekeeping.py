@@ -10,10 +10,10 @@ from innkeeper.edge import logs, rotation
 from innkeeper.spec.site import SiteSpec
 from innkeeper.spec.values import bytes_of
 from innkeeper.supervisor.services import Services
+from innkeeper.supervisor.turns import Turns
 
 INTERVAL = 30.0  # seconds between looks at the sites that are awake
 _ALL_EVERY = 3600.0  # seconds between looks at all sites
-_STEP = 50  # sites looked at before other work gets its turn
 
 
 class Housekeeping:
@@ -41,13 +41,13 @@ class Housekeeping:
                 await self._look_at({*self._unsettled, *(name for names in awake for name in names)})
 
     async def _look_at(self, domains: Iterable[str]) -> None:
-        for number, domain in enumerate(domains):
+        turns = Turns()
+        for domain in domains:
             spec = self._published.get(domain)
             self._unsettled.discard(domain)
             if spec is not None:
                 await self._tidy(spec)
-            if number % _STEP == _STEP - 1:
-                await asyncio.sleep(0.01)
+            await turns.rest()
 
     async def _tidy(self, spec: SiteSpec) -> None:
         services = self._services

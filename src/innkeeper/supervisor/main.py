@@ -24,7 +24,7 @@ from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.tenant import TenantSpec, parse_tenant
 from innkeeper.spec.values import bytes_of
-from innkeeper.supervisor import adoption, confines, courtesy, helpers, report, starting
+from innkeeper.supervisor import adoption, confines, helpers, report, starting
 from innkeeper.supervisor.acceptance import Acceptance
 from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.budget import Budget
@@ -108,17 +108,15 @@ class Supervisor:
         if self.walled and self.settings.hibernate:
             self.services.can_hibernate = self._pressure.may_hibernate
         self.services.woken = self._pressure.hurry
-        self._look()
-        self._glance()
-        housekeeping = loop.create_task(
-            Housekeeping(self.services, self.node.published, self._renew_log).run()
-        )
+        housekeeping = Housekeeping(self.services, self.node.published, self._renew_log)
+        chores = [loop.create_task(chore) for chore in (self._look(), self._glance(), housekeeping.run())]
         await self._warm()
         if not self.services.workers:
             self._confines.note_rest()
         self._custody.say("ready")
         await self._stopped.wait()
-        housekeeping.cancel()
+        for chore in chores:
+            chore.cancel()
         await self._end()
 
     def _assemble(self) -> None:
@@ -228,24 +226,26 @@ class Supervisor:
             self.tenants.refresh(name)
         self.node.tenants_changed()
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         """Look at what is used, every few seconds."""
-        self.services.meter.look()
-        self._disk.look()
-        self._acceptance.look(self._sites_awake())
-        asyncio.get_running_loop().call_later(INTERVAL, self._look)
+        while True:
+            await self.services.meter.look()
+            self._disk.look()
+            self._acceptance.look(self._sites_awake())
+            await asyncio.sleep(INTERVAL)
 
     def _sites_awake(self) -> list[Site]:
         awake = {worker.domain for worker in self.services.workers.values()}
         return [site for domain in awake if (site := self.node.sites.get(domain))]
 
-    def _glance(self) -> None:
+    async def _glance(self) -> None:
         """Look at who keeps the CPUs busy, and whether the disk fills up."""
-        self._courtesy.look()
-        self._pressure.look()
-        self._pressure.relieve_swap()
-        self._disk.glance()
-        asyncio.get_running_loop().call_later(courtesy.INTERVAL, self._glance)
+        while True:
+            wait = await self._courtesy.look()
+            self._pressure.look()
+            self._pressure.relieve_swap()
+            self._disk.glance()
+            await asyncio.sleep(wait)
 
     def _renew_log(self, domain: str, kind: str) -> None:
         spec = self.node.published.get(domain)
@@ -317,7 +317,7 @@ class Supervisor:
             worker.kill()
         self.services.nursery.stop()
         self.upkeep.close()
-        self.services.meter.look()
+        await self.services.meter.look()
         self.services.meter.save()
 
 

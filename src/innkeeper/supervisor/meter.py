@@ -16,6 +16,7 @@ from innkeeper.spec.values import bytes_of
 from innkeeper.supervisor import overuse
 from innkeeper.supervisor.budget import Budget
 from innkeeper.supervisor.confines import Confines
+from innkeeper.supervisor.turns import Turns
 
 INTERVAL = 5.0  # seconds between looks
 _SAVE_EVERY = 60.0
@@ -54,15 +55,17 @@ class Meter:
             if key not in self._before:
                 self._take(*key)
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """One look at all that is awake."""
-        awake = self._confines.awake()
-        for tenant, names in awake.items():
+        turns = Turns()
+        for tenant, names in self._confines.awake().items():
             spec = self._tenants.get(tenant)
             if spec is not None:
                 self._look_at_tenant(spec, names)
                 for name in names:
                     self.look_at(tenant, name)
+                    await turns.rest()
+        awake = self._confines.awake()
         for key in [key for key in self._before if key[0] not in awake]:
             del self._before[key]
         if time.monotonic() - self._saved > _SAVE_EVERY:
