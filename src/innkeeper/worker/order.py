@@ -6,7 +6,7 @@ travel beside it in the order of `Descriptors`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 MAX_DESCRIPTORS = 12
@@ -73,7 +73,7 @@ class Order:
         return bool(self.arguments or self.task)
 
     def to_message(self) -> Dict[str, Any]:
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def from_message(cls, message: Dict[str, Any]) -> Order:

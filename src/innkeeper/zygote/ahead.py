@@ -7,6 +7,7 @@ then is to furnish the root, to become the tenant, and to start uWSGI. It holds 
 from __future__ import annotations
 
 import os
+import select
 import socket
 from typing import NamedTuple, NoReturn, Optional
 
@@ -17,6 +18,8 @@ from innkeeper.worker.first import First, stop_strays
 from innkeeper.worker.order import MAX_DESCRIPTORS, Descriptors, Order
 from innkeeper.worker.places import Places
 from innkeeper.zygote.foresight import Foresight
+
+_QUIET = 0.01  # seconds without an order until a spare prepares for all frameworks
 
 
 class Spare(NamedTuple):
@@ -59,12 +62,14 @@ def wait(link: socket.socket, places: Places, foresight: Foresight) -> NoReturn:
     """Be a spare: prepare all that can be prepared, then wait for the order."""
     try:
         processes.set_name("ik spare")
+        wanted = not _is_quiet(link, 0.0)  # the copying would only hold it up
         sandbox.detach(places)
         children = Children()
         if children.fork() is None:
             link.close()
             _wait_to_serve(children.ours, places, foresight)
-        sharing.copy_ahead(foresight.first)
+        if not wanted:
+            sharing.copy_ahead(foresight.first)
         received = sockets.receive(link, MAX_DESCRIPTORS)
         if received is None:
             os._exit(0)
@@ -75,11 +80,22 @@ def wait(link: socket.socket, places: Places, foresight: Foresight) -> NoReturn:
     become_first(Order.from_message(message), places, Descriptors.of(descriptors), children)
 
 
+def _is_quiet(link: socket.socket, seconds: float) -> bool:
+    """Whether no order comes for so long."""
+    return not select.select([link], [], [], seconds)[0]
+
+
 def _wait_to_serve(link: socket.socket, places: Places, foresight: Foresight) -> NoReturn:
     """Be the serving process of a spare."""
     try:
         fence.close()
         sharing.copy_ahead(foresight.serving)
+        wait = _QUIET
+        for part in foresight.rest:
+            if not _is_quiet(link, wait):
+                break
+            sharing.copy_ahead(part)
+            wait = 0.0
         received = sockets.receive(link, MAX_DESCRIPTORS)
         if received is not None:
             message, descriptors = received

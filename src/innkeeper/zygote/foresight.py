@@ -3,7 +3,8 @@
 A forked process copies a page when it first writes to it, and most of a cold start's time in the kernel is that:
 some two thousand times, one after the other. Which pages they are is nearly the same for all sites. So processes
 that serve nobody do what a worker does: one is a first process, and one starts uWSGI and has the frameworks serve
-the small apps of the rehearsal. What they have copied, each spare copies ahead, at once (scripts/bench).
+a small app. What they have copied, each spare copies ahead, at once (scripts/bench). A spare that nobody wants for a
+moment goes on with what the other frameworks need: where many are wanted, that would only cost time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import select
 import signal
 import socket
-from typing import Any, Callable, NamedTuple, NoReturn
+from typing import Any, Callable, Iterator, NamedTuple, NoReturn, Tuple
 
 from innkeeper.kernel import processes, sharing, sockets
 from innkeeper.worker import fence, kinds
@@ -25,18 +26,34 @@ from innkeeper.zygote import rehearsal
 
 _PATIENCE = 20.0  # seconds
 _NOBODY = 65534
+_PART = 300  # pages
 
 
 class Foresight(NamedTuple):
     """Pages as `sharing.copy_ahead` takes them; b"" for none."""
 
     first: bytes = b""
-    serving: bytes = b""
+    serving: bytes = b""  # whatever it serves
+    rest: Tuple[bytes, ...] = ()  # for any of the frameworks, in parts that are copied in a millisecond or so
 
 
 def learn(places: Places) -> Foresight:
     """Find out; call it when there is a snapshot."""
-    return Foresight(_try(_be_first, places), _try(_serve, places))
+    serving = _try(lambda *given: _serve(*given, rehearsal.play_least), places)
+    everything = _try(lambda *given: _serve(*given, rehearsal.play), places)
+    return Foresight(_try(_be_first, places), serving, tuple(_parts(serving, everything)))
+
+
+def _parts(done: bytes, wanted: bytes) -> Iterator[bytes]:
+    """What is wanted beyond what is done, in parts."""
+    left = [
+        position for position, mark in enumerate(wanted) if mark and done[position : position + 1] != b"\1"
+    ]
+    for start in range(0, len(left), _PART):
+        marks = bytearray(len(wanted))
+        for position in left[start : start + _PART]:
+            marks[position] = 1
+        yield bytes(marks)
 
 
 def _try(play: Callable[[Places, Callable[[], NoReturn]], None], places: Places) -> bytes:
@@ -103,14 +120,14 @@ def _be_first(places: Places, tell: Callable[[], NoReturn]) -> None:
     tell()
 
 
-def _serve(places: Places, tell: Callable[[], NoReturn]) -> None:
-    """uWSGI, and in it the rehearsal in the place of an app."""
+def _serve(places: Places, tell: Callable[[], NoReturn], play: Callable[[], None]) -> None:
+    """uWSGI, and in it a rehearsal in the place of an app."""
     server = kinds.server_of("wsgi")
     if server is None:
         return
 
     def provide(_: Any) -> Any:
-        rehearsal.play()
+        play()
         tell()
 
     link, _ = sockets.pair()
