@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+from functools import partial
 from typing import Any, Callable, Iterator, NamedTuple, NoReturn, Tuple
 
 from innkeeper.kernel import processes, sharing, sockets
@@ -39,8 +40,8 @@ class Foresight(NamedTuple):
 
 def learn(places: Places) -> Foresight:
     """Find out; call it when there is a snapshot."""
-    serving = _try(lambda *given: _serve(*given, rehearsal.play_least), places)
-    everything = _try(lambda *given: _serve(*given, rehearsal.play), places)
+    serving = _try(partial(_serve, rehearsal.play_least), places)
+    everything = _try(partial(_serve, rehearsal.play), places)
     return Foresight(_try(_be_first, places), serving, tuple(_parts(serving, everything)))
 
 
@@ -120,7 +121,7 @@ def _be_first(places: Places, tell: Callable[[], NoReturn]) -> None:
     tell()
 
 
-def _serve(places: Places, tell: Callable[[], NoReturn], play: Callable[[], None]) -> None:
+def _serve(play: Callable[[], None], places: Places, tell: Callable[[], NoReturn]) -> None:
     """uWSGI, and in it a rehearsal in the place of an app."""
     server = kinds.server_of("wsgi")
     if server is None:

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 from innkeeper.zygote import trial
 
 _TIMES = 20  # calls after which code has adapted (Python 3.11: 8 of a function, 16 of an instruction)
-_TEMPLATE = "{% for each in some %}{{ each|title }} {% else %}none{% endfor %}"
+_TEMPLATE = "{% for each in some %}{{ each|title }} {% endfor %}"
 
 
 def rehearse() -> Dict[str, str]:
@@ -30,9 +30,11 @@ def rehearse() -> Dict[str, str]:
 
 
 def play() -> None:
-    """Rehearse once more with all frameworks, whatever comes of it."""
-    for _, part in _parts():
-        trial.reason_of(part)
+    """Rehearse once more with all frameworks, whatever comes of it. Leaves Django with settings."""
+    parts = (("flask", _flask), ("fastapi", _fastapi), ("django", start_project))
+    for module, part in parts:
+        if module in sys.modules:
+            trial.reason_of(part)
 
 
 def play_least() -> None:
@@ -83,7 +85,7 @@ def _answer(app: Callable[..., Any], path: str) -> None:
         raise RuntimeError(f"the rehearsal of {path} gave {said[0]}")
 
 
-def _flask_app() -> Callable[..., Any]:
+def _flask_app() -> Any:
     import flask
 
     app = flask.Flask("rehearsal", root_path="/", static_folder=None)
@@ -224,6 +226,75 @@ def _django_definitions() -> None:
                 "agreed": forms.BooleanField(required=False),
             },
         )
+
+
+_PROJECT: Dict[str, Any] = {  # what `django-admin startproject` writes
+    "SECRET_KEY": "rehearsal",
+    "DEBUG": True,
+    "ALLOWED_HOSTS": ["rehearsal.invalid"],
+    "INSTALLED_APPS": [
+        "django.contrib.admin",
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.sessions",
+        "django.contrib.messages",
+        "django.contrib.staticfiles",
+    ],
+    "MIDDLEWARE": [
+        "django.middleware.security.SecurityMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    ],
+    "ROOT_URLCONF": "rehearsal_urls",
+    "TEMPLATES": [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "APP_DIRS": True,
+            "OPTIONS": {
+                "context_processors": [
+                    "django.template.context_processors.request",
+                    "django.contrib.auth.context_processors.auth",
+                    "django.contrib.messages.context_processors.messages",
+                ]
+            },
+        }
+    ],
+    "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    "LANGUAGE_CODE": "en-us",
+    "TIME_ZONE": "UTC",
+    "USE_I18N": True,
+    "USE_TZ": True,
+    "STATIC_URL": "static/",
+    "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
+}
+
+
+def start_project() -> None:
+    """A new project with Django's own apps comes up and answers. Leaves Django with its settings."""
+    import os
+    import types
+
+    settings, urls = types.ModuleType("rehearsal_settings"), types.ModuleType("rehearsal_urls")
+    vars(settings).update(_PROJECT)
+    sys.modules.update(rehearsal_settings=settings, rehearsal_urls=urls)
+    os.environ["DJANGO_SETTINGS_MODULE"] = "rehearsal_settings"
+    from django.core.wsgi import get_wsgi_application
+
+    application = get_wsgi_application()
+    from django.contrib import admin
+    from django.http import HttpResponse
+    from django.template import engines
+    from django.urls import path
+
+    def front(request: Any) -> Any:
+        return HttpResponse(engines["django"].from_string(_TEMPLATE).render({"some": "one"}))
+
+    urls.urlpatterns = [path("", front), path("admin/", admin.site.urls)]  # type: ignore[attr-defined]
+    _answer(application, "/")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Any, Dict, List
 
 from innkeeper.worker import imports, interpreter, kinds, virtualenv
 from innkeeper.worker.stock import STOCK, Misses
-from innkeeper.zygote import rehearsal, trial
+from innkeeper.zygote import readahead, rehearsal, trial
 
 # What uWSGI and every worker need at once.
 COMMON = (
@@ -72,6 +72,8 @@ def stock(settings: Dict[str, Any]) -> trial.Sifted:
     if bare:
         STOCK.hide()
         virtualenv.leave()
+    elif "django" in sys.modules:
+        readahead.learn(rehearsal.start_project, packages)
     imports.remember(packages)
     gc.collect()
     gc.freeze()

@@ -77,16 +77,27 @@ def reason_of(action: Callable[[], Any]) -> str:
 
 def try_out(action: Callable[[], Any]) -> str:
     """Do it in a process of its own; what harm that does, or "" for none."""
+
+    def judge() -> str:
+        before = _state()
+        return reason_of(action) or _difference(before, _state()).replace("imported", "rehearsed")
+
+    return hear(judge, "it does not come to its end")
+
+
+def hear(action: Callable[[], str], otherwise: str) -> str:
+    """What an action gives, a line, that is done in a process of its own by nobody; `otherwise`: it gives nothing."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _be_nobody()
-        before = _state()
-        told = reason_of(action) or _difference(before, _state()).replace("imported", "rehearsed")
-        os.write(writer, told.replace("\n", " ").encode() + b"\n")
-        os._exit(0)
+        try:
+            _be_nobody()
+            with os.fdopen(writer, "wb") as file:
+                file.write(action().replace("\n", " ").encode() + b"\n")
+        finally:
+            os._exit(0)
     os.close(writer)
-    told = next(_lines(reader), "it does not come to its end")
+    told = next(_lines(reader), otherwise)
     os.close(reader)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
