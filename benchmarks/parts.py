@@ -257,9 +257,12 @@ def _middle(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     ordered = sorted(rounds, key=lambda measured: float(measured["cold"]["ms"]["p99"]))
     return {
         **ordered[len(ordered) // 2],
-        "failed": sum(each[when]["failed"] for each in rounds for when in ("cold", "warm")),
+        "failed": sum(each[when]["failed"] for each in rounds for when in ("cold", "warm", "queue")),
         "rounds_p99_ms": [each["cold"]["ms"]["p99"] for each in rounds],
-        "warm_ratio": statistics.median(
-            each["warm"]["ms"]["p99"] / each["warm"]["ms"]["p50"] for each in rounds
-        ),
+        **{
+            f"{when}_ratio": statistics.median(
+                each[when]["ms"]["p99"] / each[when]["ms"]["p50"] for each in rounds
+            )
+            for when in ("warm", "queue")
+        },
     }

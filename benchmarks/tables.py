@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.charts import figure
 from benchmarks.goals import MB, Figures
+from benchmarks.measures.article import CONNECTIONS, QUEUE
 
 KINDS = ("plain WSGI", "Flask", "Django", "FastAPI")
 _SHARES = ("p50", "p66", "p75", "p80", "p90", "p95", "p98", "p99", "max")
@@ -42,7 +43,12 @@ def _many(figures: Figures) -> list[str]:
 
 def _article(figures: Figures) -> list[str]:
     lines = []
-    for when, title in (("cold", "from asleep on"), ("warm", "all awake")):
+    phases = {
+        "cold": f"from asleep on, {CONNECTIONS} visitors",
+        "warm": f"all awake, {CONNECTIONS} visitors",
+        "queue": f"all awake, {QUEUE} visitors",
+    }
+    for when, title in phases.items():
         rows = [
             [
                 name,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from benchmarks.systems.base import App, System
 
 _PAUSE = 0.05  # seconds between two visitors
+_REST = 10.0  # seconds after a system's start and the first round, in which it may see to itself
 
 
 def make(system: System, count: int) -> list[App]:
@@ -24,6 +25,7 @@ def measure(system: System, sites: Sequence[App]) -> dict[str, list[float]]:
     for app in sites:
         _ask(system, app)
     system.sleep()
+    time.sleep(_REST)
     found: dict[str, list[float]] = {}
     for app in sorted(
         sites, key=lambda app: int("".join(filter(str.isdigit, app.name)))
