@@ -10,7 +10,8 @@ of it. What outlives a generation (the listening socket, flags) lies in live/DOM
                      http                          its app is asked in HTTP (socket "http"), else in uwsgi ("sock")
                      whole                         …and gets a request's body when all of it is here
                      log  → the site's log directory
-                     static/mark1, mark2, mark4   which round of mappings this is, modulo 8, in binary
+                     mapped                       it is up, and has static mappings
+                     static/mark1, mark2          which round of mappings this is, modulo 4, in binary
                      static/rROUND/DEPTH/PREFIX…  links of the tenant's to what is mapped
 
 The round is part of the paths that nginx remembers for a second, so what it knows of an older generation is
@@ -30,10 +31,10 @@ from typing import NamedTuple
 
 from innkeeper.spec.node import Layout
 
-_MARKS = (1, 2, 4)
-_ROUNDS = 8
+_MARKS = (1, 2)
+_ROUNDS = 4
 UWSGI_SOCKET, HTTP_SOCKET = "sock", "http"
-_SHAPE = 3  # of the trees; another number has all of them made anew
+_SHAPE = 4  # of the trees; another number has all of them made anew
 _FLAGS = ("failed", "busy", "slow")
 
 
@@ -167,6 +168,8 @@ class Routes:
             os.chown(f"{tree}/password", 0, os.stat(self._run).st_gid)
         if route.static:
             self._fill_static(f"{tree}/static", route, number)
+            if _marker(route) == "up":
+                _write(f"{tree}/mapped", "")
 
     def _fill_static(self, folder: str, route: Route, number: int) -> None:
         marks = [mark for mark in _MARKS if number & mark]
