@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from benchmarks import report
+from benchmarks import papers, report
 from benchmarks.goals import goals
 from benchmarks.parts import FULL, QUICK, Bench
 
@@ -57,6 +57,8 @@ def main() -> int:
             bench = Bench(FULL if options.full else QUICK, progress)
             figures = getattr(bench, name)()
             report.keep(folder, name, figures, bench.missing, command)
+            if options.full:
+                papers.write(folder)
             for goal in goals(name, figures):
                 well &= goal.ok
                 bound = "at least" if goal.least else "at most"

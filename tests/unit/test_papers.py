@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import innkeeper
+from benchmarks import papers, report
 
 SOURCE = Path(innkeeper.__file__).parent
 PAPERS = Path(__file__).parents[2]
@@ -50,3 +51,9 @@ def test_the_page_of_faults_has_the_codes_that_there_are() -> None:
         code for row in re.findall(r"^\| (`[^|]*) \|", table, re.M) for code in re.findall(r"`(.+?)`", row)
     }
     assert told == set(_codes())
+
+
+def test_readme_and_docs_have_the_figures_that_were_measured() -> None:
+    for path, text in papers.texts(report.RESULTS).items():
+        assert path.read_text() == text, f"{path.name}: run `scripts/bench --full`, or papers.write"
+        assert "written by scripts/bench" in text
