@@ -53,12 +53,11 @@ def _measured(results: Path) -> str:
     most = max(crowds.values(), key=lambda of: int(of["sites"]))
     worst = max(of["ratio"] for of in _figures(results, "neighbours").values())
     ready, memory = figure(most["ready_s"]), most["memory"] / MB
-    ready, memory = figure(most["ready_s"]), most["memory"] / MB
     live = figure(most["adding"]["live_ms"])
     return "\n".join(table(head, rows)) + (
         f"\n\nWith {most['sites']:,} sleeping sites present the node is ready after {ready} seconds, its daemons "
-        f"take\n{memory:.0f} MB, and one more site is live after {live} ms. What a quiet tenant notices while another\n"
-        f"runs fork bombs, busy loops or fills the disk: at most {figure(worst)} times its p99.\n"
+        f"take\n{memory:.0f} MB, and one more site is live after {live} ms. What a quiet tenant notices while\n"
+        f"another runs fork bombs, busy loops or fills the disk: at most {figure(worst)} times its p99.\n"
     )
 
 
