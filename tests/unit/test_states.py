@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from innkeeper.supervisor.states import TRANSITIONS, Event, ImpossibleTransition, State, after
@@ -39,6 +39,7 @@ def test_what_the_table_does_not_know_is_a_mistake_of_ours() -> None:
         after(State.ASLEEP, Event.IDLE)
 
 
+@example([Event.WAKE, Event.LOADED, Event.HIBERNATE])
 @given(st.lists(st.sampled_from(Event), max_size=60))
 def test_from_wherever_chance_leads_a_site_can_serve_again(events: list[Event]) -> None:
     state = State.ASLEEP
@@ -52,6 +53,7 @@ def test_from_wherever_chance_leads_a_site_can_serve_again(events: list[Event]) 
         State.STARTING: [Event.LOADED],
         State.DRAINING: [Event.GATED, Event.WAKE, Event.LOADED],
         State.RELOADING: [Event.LOADED],
+        State.HIBERNATING: [Event.WAKE],
         State.SERVING: [],
     }[state]
     for event in path:
