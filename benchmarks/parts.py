@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from rich.progress import Progress
 
-from benchmarks import environments, learning, neighbours, walls
+from benchmarks import apps, environments, learning, neighbours, walls
 from benchmarks.measures import article, budget, changes, crowds, starts, warm
 from benchmarks.systems.apache import Fcgid, ModWsgi, Passenger
 from benchmarks.systems.base import App, System, Unavailable
@@ -212,8 +212,8 @@ class Bench:
 
     def hibernation(self) -> dict[str, Any]:
         try:
-            with budget.swap(), self._node(budget.SETTINGS) as node:
-                return budget.hibernating(node, "Django")
+            with budget.swap(), self._node(f"hibernate = true\n{budget.SETTINGS}") as node:
+                return budget.hibernating(node, apps.GROWN)
         except Unavailable as error:
             self.missing["swap"] = str(error)
             return {}

@@ -49,6 +49,8 @@ def _article(figures: Figures) -> list[str]:
         "queue": f"all awake, {QUEUE} visitors",
     }
     for when, title in phases.items():
+        if any(when not in of for of in figures.values()):  # of an earlier bench
+            continue
         rows = [
             [
                 name,
@@ -191,7 +193,7 @@ TABLES = {
     "crowds": ("Thousands of sleeping sites", _crowds),
     "storm": ("500 sites asked within a second", _pairs),
     "budget": ("A thousand sites in 2 GB", _pairs),
-    "hibernation": ("Django sites in 2 GB, and 1 GB of swap space", _pairs),
+    "hibernation": ("Sites with much code of their own in 2 GB, and 1 GB of swap space", _pairs),
     "environments": ("First starts, by where the packages are from", _rows),
     "learning": ("What learning is worth", _pairs),
     "walls": ("What the walls cost", _pairs),
