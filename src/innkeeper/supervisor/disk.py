@@ -29,7 +29,7 @@ _SHRUNK = Used(
 _LONGEST = 120.0  # seconds that a measure may take
 _NEARLY = 0.9  # of the limit, and it is told
 _AT_ONCE = 2  # tenants that are measured at a time
-_PAUSE = 2.0  # times as long as a measure took passes before the next tenant's, unless the disk fills up
+_PAUSE = 15.0  # times as long as a measure took passes before the next tenant's, unless the disk fills up
 
 Halt = Callable[[str, bool], None]  # a tenant whose sites are to end; its commands, too?
 

@@ -21,6 +21,10 @@ FRESH = 2.0  # seconds after its start, or its last use, in which a site does no
 _HIGH, _LOW = 0.90, 0.80  # of the budget: where giving way begins, and how far it goes
 _SPARE = 0.08  # of the machine's memory that is kept available where no budget is set
 _NEWS = 1.0  # seconds for which what workers told of their use is believed
+_LEAD = 0.5  # seconds that giving way takes: what is used by then, as it grows now, is what counts
+_AT_ONCE = 12  # sites that give way at a time: the end of hundreds would hold up those who start
+_ASKED = 40  # sites, those unused longest as far as is known, that are asked when they were last used
+_HASTE = 8  # so much sooner a site counts as not fresh any more, when the budget would be exceeded
 _LEAST_SWAP = 0.2  # of the swap space that stays free
 
 
@@ -34,6 +38,7 @@ class Pressure:
         self._awake = awake
         self._asked = 0.0
         self._looked = 0.0
+        self._before = 0  # bytes in use when it was last looked
         self.evicted = 0
 
     def hurry(self) -> None:
@@ -43,22 +48,27 @@ class Pressure:
 
     def look(self) -> None:
         """One look; sites give way until enough memory is on its way back."""
-        self._looked = now = time.monotonic()
-        excess = self._excess()
-        if excess <= 0:
+        now, used = time.monotonic(), self._used()
+        growth = max(0, used - self._before) / max(INTERVAL, now - self._looked)
+        self._looked, self._before = now, used
+        most, few, enough = self._bounds()
+        expected = used + int(_LEAD * growth)
+        if expected <= few:
             return
+        excess, fresh = expected - enough, FRESH if expected <= most else FRESH / _HASTE
         sites = [site for site in self._awake() if not self._rests(site, now)]
+        sites.sort(key=lambda site: site.used)
         if now - self._asked > _NEWS:  # what they say is here at the next look
             self._asked = now
-            for site in sites:
+            for site in sites[:_ASKED]:
                 site.ask_about_use()
             asyncio.get_running_loop().call_later(INTERVAL, self.look)
             return
         leaving = sum(site.state is not State.SERVING for site in sites)
-        each = max(1, self._used() // max(1, len(sites)))
+        each = max(1, used // max(1, len(sites)))
         count = -(-excess // each) - leaving
-        ready = sorted((site for site in sites if site.may_give_way(now - FRESH)), key=lambda site: site.used)
-        for site in ready[: max(0, count)]:
+        ready = [site for site in sites if site.may_give_way(now - fresh)]
+        for site in ready[: max(0, min(count, _AT_ONCE))]:
             site.give_way()
             self.evicted += 1
 
@@ -83,14 +93,9 @@ class Pressure:
     def _used(self) -> int:
         return self._confines.memory() if self._budget else paging.memory().total - paging.memory().available
 
-    def _excess(self) -> int:
-        """Bytes that are to be given back; 0 or less when all is well."""
+    def _bounds(self) -> tuple[int, int, int]:
+        """Bytes in use that are not to be exceeded, from which on sites give way, and until which they do."""
         if self._budget:
-            used = self._confines.memory()
-            return used - int(_LOW * self._budget) if used > _HIGH * self._budget else 0
-        memory = paging.memory()
-        return (
-            int(1.5 * _SPARE * memory.total) - memory.available
-            if memory.available < _SPARE * memory.total
-            else 0
-        )
+            return self._budget, int(_HIGH * self._budget), int(_LOW * self._budget)
+        total = paging.memory().total
+        return int((1 - _SPARE / 2) * total), int((1 - _SPARE) * total), int((1 - 1.5 * _SPARE) * total)
