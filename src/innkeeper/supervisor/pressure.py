@@ -17,14 +17,14 @@ from innkeeper.supervisor.site import Site
 from innkeeper.supervisor.states import State
 
 INTERVAL = 0.1  # seconds between looks while sites are being woken
-FRESH = 2.0  # seconds after its start, or its last use, in which a site does not give way
+FRESH = 1.25  # seconds after its start, or its last use, in which a site does not give way
 _HIGH, _LOW = 0.90, 0.80  # of the budget: where giving way begins, and how far it goes
 _SPARE = 0.08  # of the machine's memory that is kept available where no budget is set
 _NEWS = 1.0  # seconds for which what workers told of their use is believed
 _LEAD = 0.5  # seconds that giving way takes: what is used by then, as it grows now, is what counts
+_MOST_LEAD = 0.15  # of what is not to be exceeded: one start alone is no growth
 _AT_ONCE = 12  # sites that give way at a time: the end of hundreds would hold up those who start
 _ASKED = 40  # sites, those unused longest as far as is known, that are asked when they were last used
-_HASTE = 8  # so much sooner a site counts as not fresh any more, when the budget would be exceeded
 _LEAST_SWAP = 0.2  # of the swap space that stays free
 
 
@@ -52,10 +52,10 @@ class Pressure:
         growth = max(0, used - self._before) / max(INTERVAL, now - self._looked)
         self._looked, self._before = now, used
         most, few, enough = self._bounds()
-        expected = used + int(_LEAD * growth)
+        expected = used + int(min(_LEAD * growth, _MOST_LEAD * most))
         if expected <= few:
             return
-        excess, fresh = expected - enough, FRESH if expected <= most else FRESH / _HASTE
+        excess = expected - enough
         sites = [site for site in self._awake() if not self._rests(site, now)]
         sites.sort(key=lambda site: site.used)
         if now - self._asked > _NEWS:  # what they say is here at the next look
@@ -67,7 +67,7 @@ class Pressure:
         leaving = sum(site.state is not State.SERVING for site in sites)
         each = max(1, used // max(1, len(sites)))
         count = -(-excess // each) - leaving
-        ready = [site for site in sites if site.may_give_way(now - fresh)]
+        ready = [site for site in sites if site.may_give_way(now - FRESH)]
         for site in ready[: max(0, min(count, _AT_ONCE))]:
             site.give_way()
             self.evicted += 1
