@@ -100,6 +100,7 @@ def application(environ, start_response):
         "uid": os.getuid(), "groups": os.getgroups(), "root": sorted(os.listdir("/")), "home": os.listdir("/home"),
         "pids": [name for name in os.listdir("/proc") if name.isdigit()], "cwd": os.getcwd(),
         "hidden": [os.listdir("/.innkeeper"), os.listdir("/.node")],
+        "run": [line.split()[3].split(",") for line in open("/proc/mounts") if line.split()[1] == "/run"],
         "env": dict(os.environ), "files": sorted(int(name) for name in os.listdir("/proc/self/fd")),
     }).encode()]
 """,
@@ -115,6 +116,8 @@ def application(environ, start_response):
     assert inside["cwd"] == "/home/alice"
     assert not {"work", "root", "src", "boot", "mnt", "srv"} & set(inside["root"])
     assert inside["hidden"] == [[], []]
+    # Were it written to by who reads it, it could not be made read-only while the app's process starts.
+    assert {"ro", "noatime"} <= set(inside["run"][-1])
     assert inside["env"]["COLOUR"] == "green"
     assert inside["env"]["HOME"] == "/home/alice"
     assert not [key for key in inside["env"] if key.startswith(("PYTHON", "INNKEEPER", "SUDO"))]

@@ -213,7 +213,8 @@ def _start_nginx(
     def prepare() -> None:
         processes.die_with_parent(signal.SIGTERM)
         processes.be_prompt()
-        cgroups.enter(doors)
+        with contextlib.suppress(OSError):  # to serve without a share of its own is better than not to serve
+            cgroups.enter(doors)
         if closed is not None:
             way.open_way(closed, layout)
 

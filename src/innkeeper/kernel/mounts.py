@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import platform
-import time
 from pathlib import Path
 
 from innkeeper.kernel import libc
@@ -15,38 +13,26 @@ RDONLY = 1
 NOSUID = 2
 NODEV = 4
 NOEXEC = 8
+NOATIME = 1024
 _REMOUNT = 32
 _BIND = 4096
 _REC = 16384
 _PRIVATE = 1 << 18
 _DETACH = 2
-_WAITS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # seconds
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    """mount(2); raises OSError naming the target.
-
-    Namespaces that were copied from one another share their directories. While what another one had mounted there
-    goes away the kernel (6.18) may say EBUSY, once in a thousand starts under load, so that is tried again.
-    """
-    for wait in (*_WAITS, None):
-        try:
-            libc.call(
-                "mount",
-                source.encode(),
-                target.encode(),
-                kind.encode() if kind else None,
-                ctypes.c_ulong(flags),
-                options.encode() if options else None,
-                about=target,
-            )
-        except OSError as error:
-            if error.errno != errno.EBUSY or wait is None:
-                raise
-            time.sleep(wait)
-        else:
-            return
+    """mount(2); raises OSError naming the target."""
+    libc.call(
+        "mount",
+        source.encode(),
+        target.encode(),
+        kind.encode() if kind else None,
+        ctypes.c_ulong(flags),
+        options.encode() if options else None,
+        about=target,
+    )
 
 
 def make_private() -> None:

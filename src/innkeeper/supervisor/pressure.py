@@ -24,7 +24,6 @@ _NEWS = 1.0  # seconds for which what workers told of their use is believed
 _LEAD = 0.5  # seconds that giving way takes: what is used by then, as it grows now, is what counts
 _MOST_LEAD = 0.15  # of what is not to be exceeded: one start alone is no growth
 _AT_ONCE = 12  # sites that give way at a time: the end of hundreds would hold up those who start
-_ASKED = 40  # sites, those unused longest as far as is known, that are asked when they were last used
 _LEAST_SWAP = 0.2  # of the swap space that stays free
 
 
@@ -57,17 +56,16 @@ class Pressure:
             return
         excess = expected - enough
         sites = [site for site in self._awake() if not self._rests(site, now)]
-        sites.sort(key=lambda site: site.used)
         if now - self._asked > _NEWS:  # what they say is here at the next look
             self._asked = now
-            for site in sites[:_ASKED]:
+            for site in sites:
                 site.ask_about_use()
             asyncio.get_running_loop().call_later(INTERVAL, self.look)
             return
         leaving = sum(site.state is not State.SERVING for site in sites)
         each = max(1, used // max(1, len(sites)))
         count = -(-excess // each) - leaving
-        ready = [site for site in sites if site.may_give_way(now - FRESH)]
+        ready = sorted((site for site in sites if site.may_give_way(now - FRESH)), key=lambda site: site.used)
         for site in ready[: max(0, min(count, _AT_ONCE))]:
             site.give_way()
             self.evicted += 1

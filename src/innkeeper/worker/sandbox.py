@@ -54,7 +54,10 @@ def _build_root(order: Order, places: Places) -> None:
 
     The sources are names in directories of root's, so no link of a tenant's is followed.
     """
-    mounts.tmpfs("/run", options="mode=755,size=1m")
+    # To read would be to write otherwise, and what is written to can't be made read-only: the serving process, which
+    # starts meanwhile, reads /etc/passwd, a link to here.
+    flags = mounts.NOSUID | mounts.NODEV | mounts.NOATIME
+    mounts.tmpfs("/run", flags, options="mode=755,size=1m")
     home = f"/run/home/{order.tenant}"
     for directory in (home, "/run/log"):
         os.makedirs(directory)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
+import types
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from innkeeper.zygote import trial
@@ -22,7 +24,7 @@ _TEMPLATE = "{% for each in some %}{{ each|title }} {% endfor %}"
 def rehearse() -> Dict[str, str]:
     """Rehearse with all frameworks that are there; why not with the others, by name."""
     failed = {}
-    for module, part in _parts():
+    for module, part in _parts(_django):
         reason = trial.try_out(part) or trial.reason_of(part)
         if reason:
             failed[module] = reason
@@ -31,10 +33,8 @@ def rehearse() -> Dict[str, str]:
 
 def play() -> None:
     """Rehearse once more with all frameworks, whatever comes of it. Leaves Django with settings."""
-    parts = (("flask", _flask), ("fastapi", _fastapi), ("django", start_project))
-    for module, part in parts:
-        if module in sys.modules:
-            trial.reason_of(part)
+    for _, part in _parts(start_project):
+        trial.reason_of(part)
 
 
 def play_least() -> None:
@@ -43,8 +43,9 @@ def play_least() -> None:
         trial.reason_of(lambda: _answer(_flask_app(), "/"))
 
 
-def _parts() -> List[Tuple[str, Callable[[], None]]]:
-    parts = (("flask", _flask), ("fastapi", _fastapi), ("django.core.handlers.wsgi", _django))
+def _parts(django: Callable[[], None]) -> List[Tuple[str, Callable[[], None]]]:
+    """What to do with each framework that is there, by a module of its."""
+    parts = (("flask", _flask), ("fastapi", _fastapi), ("django.core.handlers.wsgi", django))
     return [(module, part) for module, part in parts if module in sys.modules]
 
 
@@ -228,58 +229,16 @@ def _django_definitions() -> None:
         )
 
 
-_PROJECT: Dict[str, Any] = {  # what `django-admin startproject` writes
-    "SECRET_KEY": "rehearsal",
-    "DEBUG": True,
-    "ALLOWED_HOSTS": ["rehearsal.invalid"],
-    "INSTALLED_APPS": [
-        "django.contrib.admin",
-        "django.contrib.auth",
-        "django.contrib.contenttypes",
-        "django.contrib.sessions",
-        "django.contrib.messages",
-        "django.contrib.staticfiles",
-    ],
-    "MIDDLEWARE": [
-        "django.middleware.security.SecurityMiddleware",
-        "django.contrib.sessions.middleware.SessionMiddleware",
-        "django.middleware.common.CommonMiddleware",
-        "django.middleware.csrf.CsrfViewMiddleware",
-        "django.contrib.auth.middleware.AuthenticationMiddleware",
-        "django.contrib.messages.middleware.MessageMiddleware",
-        "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    ],
-    "ROOT_URLCONF": "rehearsal_urls",
-    "TEMPLATES": [
-        {
-            "BACKEND": "django.template.backends.django.DjangoTemplates",
-            "APP_DIRS": True,
-            "OPTIONS": {
-                "context_processors": [
-                    "django.template.context_processors.request",
-                    "django.contrib.auth.context_processors.auth",
-                    "django.contrib.messages.context_processors.messages",
-                ]
-            },
-        }
-    ],
-    "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-    "LANGUAGE_CODE": "en-us",
-    "TIME_ZONE": "UTC",
-    "USE_I18N": True,
-    "USE_TZ": True,
-    "STATIC_URL": "static/",
-    "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
-}
-
-
 def start_project() -> None:
-    """A new project with Django's own apps comes up and answers. Leaves Django with its settings."""
-    import os
-    import types
+    """A new project, as `django-admin startproject` makes it, comes up and answers. Leaves Django with settings."""
+    import django.conf
 
     settings, urls = types.ModuleType("rehearsal_settings"), types.ModuleType("rehearsal_urls")
-    vars(settings).update(_PROJECT)
+    template = f"{django.conf.__path__[0]}/project_template/project_name/settings.py-tpl"
+    settings.__file__ = "/rehearsal/project/settings.py"
+    with open(template, encoding="utf-8") as file:
+        exec(file.read(), vars(settings))
+    vars(settings).update(ALLOWED_HOSTS=["rehearsal.invalid"], ROOT_URLCONF="rehearsal_urls")
     sys.modules.update(rehearsal_settings=settings, rehearsal_urls=urls)
     os.environ["DJANGO_SETTINGS_MODULE"] = "rehearsal_settings"
     from django.core.wsgi import get_wsgi_application
@@ -300,8 +259,6 @@ def start_project() -> None:
 @contextlib.contextmanager
 def _django_settings() -> Iterator[Any]:
     """Settings for the time of the rehearsal. Afterwards Django is as if it had never seen any."""
-    import types
-
     from django.apps import apps
     from django.conf import LazySettings, UserSettingsHolder, global_settings, settings
     from django.core.cache import caches
