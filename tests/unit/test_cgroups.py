@@ -71,7 +71,7 @@ def test_version_2_in_a_container(tmp_path: Path) -> None:
 def test_version_2_beside_others(tmp_path: Path) -> None:
     """In a group with other processes, such as a login, no limits can be handed down: the top is used."""
     where = v2(tmp_path, own="/user.slice/session-1.scope")
-    (tmp_path / "unified/user.slice/session-1.scope/cgroup.procs").write_text("1\n")
+    (tmp_path / "unified/user.slice/session-1.scope/cgroup.procs").write_text(f"{os.getpid() + 1}\n")
     group = cgroups.find("innkeeper-x", **where)
     assert list(group._directories()) == [f"{tmp_path}/unified/innkeeper-x"]
 
