@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
-_WIDTH, _LABEL, _ROW, _TOP = 720, 230, 26, 44
+_WIDTH, _LABEL, _ROW, _TOP = 740, 265, 26, 44
 _OURS, _THEIRS, _FAINT = "#0f766e", "#94a3b8", "#cbd5e1"
 _STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#475569}.title{font-weight:600;font-size:15px}"

@@ -120,7 +120,7 @@ def _charts(part: str, figures: Figures) -> list[tuple[str, str]]:
             )
         return found
     if part == "article":
-        p99 = {name: of["cold"]["ms"]["p99"] for name, of in figures.items()}
+        p99 = {name: of["cold"]["ms"]["p99"] for name, of in figures.items() if of["wakes"]}
         memory = {name: of["memory"] / MB for name, of in figures.items()}
         return [
             ("article", charts.bars("200 sleeping apps asked at random: p99", p99, "ms", US)),

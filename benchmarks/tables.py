@@ -53,7 +53,7 @@ def _article(figures: Figures) -> list[str]:
             continue
         rows = [
             [
-                name,
+                name if of["wakes"] else f"{name} (never asleep)",
                 *(
                     f"{of[when]['ms'][share]:.0f}"
                     if of[when]["ms"][share] >= 100
