@@ -203,8 +203,15 @@ class Bench:
         return found
 
     def storm(self) -> dict[str, Any]:
-        with self._node() as node:
-            return crowds.storm(node)
+        """The storm whose p99 is the middle one of several."""
+        storms = []
+        for _ in range(5 if self.size.full else 1):
+            with self._node() as node:
+                storms.append(crowds.storm(node))
+        storms.sort(key=lambda of: float(of["ms"]["p99"]))
+        least, most = storms[0], storms[-1]
+        rounds = {"least_p99_ms": least["ms"]["p99"], "most_p99_ms": most["ms"]["p99"]}
+        return {**storms[len(storms) // 2], "answered": min(of["answered"] for of in storms), **rounds}
 
     def budget(self) -> dict[str, Any]:
         with self._node(f"hibernate = false\n{budget.SETTINGS}") as node:
@@ -233,7 +240,7 @@ class Bench:
             return learning.measure(node, 50, self.progress)
 
     def walls(self) -> dict[str, Any]:
-        return walls.measure(20, self.progress)
+        return walls.measure(5, self.progress)
 
     def neighbours(self) -> dict[str, Any]:
         with running(settings=neighbours.SETTINGS) as node:
