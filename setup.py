@@ -1,15 +1,23 @@
-"""The one part that is compiled; all else is in pyproject.toml."""
+"""The parts that are compiled; all else is in pyproject.toml."""
 
 from setuptools import Extension, setup
 
+
+def compiled(name: str, *sources: str, optional: bool) -> Extension:
+    """From C, once for every Python that a runtime may have."""
+    return Extension(
+        f"innkeeper.kernel._{name}",
+        [f"src/innkeeper/kernel/{source}.c" for source in sources],
+        depends=["src/innkeeper/kernel/mold.h"],
+        extra_compile_args=["-O2", "-Wall", "-Wextra"],
+        py_limited_api=True,
+        optional=optional,
+    )
+
+
 setup(
     ext_modules=[
-        Extension(
-            "innkeeper.kernel._pages",
-            ["src/innkeeper/kernel/pages.c"],
-            extra_compile_args=["-O2", "-Wall", "-Wextra"],
-            py_limited_api=True,  # one file for every Python that a runtime may have
-            optional=True,
-        )
+        compiled("mold", "mold", "first", optional=False),
+        compiled("pages", "pages", optional=True),
     ]
 )

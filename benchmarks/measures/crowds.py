@@ -37,10 +37,17 @@ def first_asked(node: Innkeeper, present: int, count: int) -> list[float]:
 
 
 def storm(node: Innkeeper, kind: str = "Flask") -> dict[str, Any]:
-    """Ask 500 sleeping sites within a second; and what visitors of sites that are awake notice."""
+    """Ask 500 sleeping sites within a second; and what visitors of sites that are awake notice.
+
+    They have been awake before, as those that sleep have been: what a first start leaves behind is there.
+    """
     sites = [node.make(f"storm{number}", kind) for number in range(STORM)]
     watched = [node.make(f"watched{number}", "plain WSGI") for number in range(AWAKE)]
     node.start([*sites, *watched])
+    for app in sites:
+        node.ask(app)
+    node.sleep()
+    time.sleep(2)
     hosts = [app.host for app in watched]
     for app in watched:
         node.ask(app)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from typing import Iterable, Optional
+from typing import Iterable, List, Optional, Tuple
 
 from innkeeper.kernel import libc
 
@@ -48,10 +48,8 @@ def rules(writable: Iterable[str], touchable: Iterable[str]) -> Optional[int]:
     known = version()
     if not known:
         return None
-    write = WRITE_FILE | (TRUNCATE if known >= 3 else 0)
-    handled = _CHANGES | REFER | write
-    scopes = _SCOPE_ABSTRACT_SOCKETS if known >= SCOPES_SINCE else 0
-    attributes = struct.pack("QQQ", handled, 0, scopes)[: 24 if known >= SCOPES_SINCE else 8]
+    handled, write, scopes, size = _rights(known)
+    attributes = struct.pack("QQQ", handled, 0, scopes)[:size]
     ruleset = libc.call("syscall", _CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
     try:
         for path in writable:
@@ -62,6 +60,26 @@ def rules(writable: Iterable[str], touchable: Iterable[str]) -> Optional[int]:
         os.close(ruleset)
         raise
     return ruleset
+
+
+def steps(writable: Iterable[str], touchable: Iterable[str]) -> List[Tuple[str, ...]]:
+    """What `rules` does, as steps of a `mold.Script`; none where there is no Landlock."""
+    known = version()
+    if not known:
+        return []
+    handled, write, scopes, size = _rights(known)
+    return [
+        ("rules", str(handled), str(scopes), str(size)),
+        *(("allow", path, str(handled)) for path in writable),
+        *(("allow", path, str(write)) for path in touchable),
+    ]
+
+
+def _rights(known: int) -> Tuple[int, int, int, int]:
+    """What is handled, what writing is of that, the scopes, and the bytes of attributes that this version knows."""
+    write = WRITE_FILE | (TRUNCATE if known >= 3 else 0)
+    scoped = known >= SCOPES_SINCE
+    return _CHANGES | REFER | write, write, _SCOPE_ABSTRACT_SOCKETS if scoped else 0, 24 if scoped else 8
 
 
 def restrict(ruleset: int) -> None:

@@ -7,19 +7,6 @@ import os
 from typing import Any
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc_with_gil = ctypes.PyDLL(None, use_errno=True)
-
-
-def fork() -> int:
-    """Fork without what modules have Python do before and after (os.register_at_fork). Raises OSError.
-
-    For a process with one thread whose child runs nobody's code, but may fork itself by `os.fork`. All that these
-    functions look at would be copied: a hundred and seventy pages.
-    """
-    pid: int = _libc_with_gil.fork()
-    if pid < 0:
-        raise OSError(ctypes.get_errno(), "fork: " + os.strerror(ctypes.get_errno()))
-    return pid
 
 
 def call(name: str, *arguments: Any, about: str = "") -> int:

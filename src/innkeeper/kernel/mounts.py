@@ -22,6 +22,16 @@ _DETACH = 2
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 
+def bind_steps(source: str, target: str, flags: int = NOSUID | NODEV) -> list[tuple[str, str, str, int, str]]:
+    """The two calls of `bind`, as `mount` takes them, for another to make."""
+    return [(source, target, "", _BIND, ""), ("none", target, "", _BIND | _REMOUNT | flags, "")]
+
+
+def read_only_step(target: str, flags: int = NOSUID | NODEV) -> tuple[str, str, str, int, str]:
+    """The call of `make_read_only`."""
+    return ("none", target, "", _BIND | _REMOUNT | RDONLY | flags, "")
+
+
 def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
     """mount(2); raises OSError naming the target."""
     libc.call(

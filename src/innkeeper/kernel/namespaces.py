@@ -13,13 +13,8 @@ PID = 0x20000000
 
 
 def unshare(flags: int) -> None:
-    """Enter new namespaces; with PID, only the children forked from now on are in it."""
+    """Enter new namespaces."""
     libc.call("unshare", flags)
-
-
-def return_to(descriptor: int, flags: int) -> None:
-    """Enter the namespace of an open /proc/…/ns/… file."""
-    libc.call("setns", descriptor, flags)
 
 
 def set_hostname(name: str) -> None:

@@ -6,7 +6,8 @@
    copy for it, and a page that is as it was can be dropped, for it comes from the file again.
 
    Both must not be interrupted by anything that writes to this memory, which is why they are not in Python. Between
-   the copying of a region and its mapping nothing is written but the stack. */
+   the copying of a region and its mapping nothing is written but the stack. As long as nobody else has the memory
+   mapped, the snapshot can be renewed: it then holds what was learned with its help. */
 
 #define _GNU_SOURCE
 #define Py_LIMITED_API 0x03090000
@@ -29,10 +30,13 @@
 static struct region {
     char *start;
     size_t length;
-    const char *as_it_was;
+    int of_file; /* a page that is not in memory is not empty */
+    const char *as_it_was; /* NULL before the snapshot */
 } regions[MOST_REGIONS];
 static int count;
 static size_t page;
+static const char *snapshot_of_all;
+static int file = -1; /* the snapshot, for as long as it may be renewed */
 
 /* The kernel's words for the pages from `start` on; how many there are, or -1. */
 static ssize_t look(int table, const char *start, size_t pages, uint64_t *words) {
@@ -41,21 +45,32 @@ static ssize_t look(int table, const char *start, size_t pages, uint64_t *words)
     return got < 0 ? -1 : got / (ssize_t)sizeof *words;
 }
 
-/* Write what is in memory of a region to the file; what never was is left out. 0, or -1 with errno. */
-static int copy(int table, int file, const struct region *region, off_t offset) {
+/* Whether a page is a copy of this process's own. */
+static int is_copy(uint64_t word) { return (word & (PRESENT | OF_FILE)) == PRESENT; }
+
+/* Whether the snapshot lacks a page. */
+static int is_new(const struct region *region, uint64_t word) {
+    if (region->as_it_was) return (word & (PRESENT | SWAPPED)) && !(word & OF_FILE);
+    return region->of_file || word & (PRESENT | SWAPPED);
+}
+
+/* Write what the snapshot lacks of a region to its file, and have the region be a mapping of that. What never was in
+   memory is left out. 0, or -1 with errno. */
+static int copy(int table, const struct region *region, off_t offset) {
     uint64_t words[ENTRIES];
     for (size_t done = 0; done < region->length;) {
         ssize_t found = look(table, region->start + done, (region->length - done) / page, words);
         if (found <= 0) return -1;
         for (ssize_t index = 0; index < found; index++) {
             size_t at = done + index * page;
-            if (words[index] & (PRESENT | SWAPPED) &&
+            if (is_new(region, words[index]) &&
                 pwrite(file, region->start + at, page, offset + (off_t)at) != (ssize_t)page)
                 return -1;
         }
         done += found * page;
     }
-    return 0;
+    void *mapped = mmap(region->start, region->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file, offset);
+    return mapped == MAP_FAILED ? -1 : 0;
 }
 
 static PyObject *snapshot(PyObject *self, PyObject *wanted) {
@@ -70,35 +85,51 @@ static PyObject *snapshot(PyObject *self, PyObject *wanted) {
     size_t total = 0;
     for (Py_ssize_t index = 0; index < number; index++) {
         unsigned long long start, length;
-        if (!PyArg_ParseTuple(PyList_GetItem(wanted, index), "KK", &start, &length)) return NULL;
-        regions[index] = (struct region){(char *)(uintptr_t)start, (size_t)length, NULL};
+        int of_file;
+        if (!PyArg_ParseTuple(PyList_GetItem(wanted, index), "KKp", &start, &length, &of_file)) return NULL;
+        regions[index] = (struct region){(char *)(uintptr_t)start, (size_t)length, of_file, NULL};
         total += (size_t)length;
     }
     int table = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    int file = memfd_create("innkeeper", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    const char *all = MAP_FAILED;
+    file = memfd_create("innkeeper", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    void *all = MAP_FAILED;
     if (table >= 0 && file >= 0 && ftruncate(file, (off_t)total) == 0)
         all = mmap(NULL, total, PROT_READ, MAP_PRIVATE, file, 0);
     off_t offset = 0;
     if (all != MAP_FAILED)
-        for (; count < number; count++) {
+        for (snapshot_of_all = all; count < number; count++) {
             struct region *region = &regions[count];
-            if (copy(table, file, region, offset) < 0 ||
-                mmap(region->start, region->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file, offset) ==
-                    MAP_FAILED)
-                break;
-            region->as_it_was = all + offset;
+            if (copy(table, region, offset) < 0) break;
+            region->as_it_was = snapshot_of_all + offset;
             offset += (off_t)region->length;
         }
-    PyObject *error = count < number || all == MAP_FAILED ? PyErr_SetFromErrno(PyExc_OSError) : NULL;
-    if (file >= 0) fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+    int failed = count < number || all == MAP_FAILED;
+    if (failed) PyErr_SetFromErrno(PyExc_OSError);
+    if (failed && file >= 0) {
+        close(file);
+        file = -1;
+    }
     if (table >= 0) close(table);
-    if (file >= 0) close(file);
-    return PyErr_Occurred() ? error : PyLong_FromSize_t((size_t)offset);
+    return failed ? NULL : PyLong_FromSize_t((size_t)offset);
 }
 
-/* Whether a page is a copy of this process's own. */
-static int is_copy(uint64_t word) { return (word & (PRESENT | OF_FILE)) == PRESENT; }
+static PyObject *renew(PyObject *self, PyObject *nothing) {
+    (void)self;
+    (void)nothing;
+    if (file < 0) Py_RETURN_NONE;
+    int table = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), number = 0;
+    if (table >= 0)
+        while (number < count && copy(table, &regions[number], regions[number].as_it_was - snapshot_of_all) == 0)
+            number++;
+    int failed = table < 0 || number < count;
+    if (failed) PyErr_SetFromErrno(PyExc_OSError);
+    fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+    if (table >= 0) close(table);
+    close(file);
+    file = -1;
+    if (failed) return NULL;
+    Py_RETURN_NONE;
+}
 
 static PyObject *give_back(PyObject *self, PyObject *arguments) {
     (void)self;
@@ -174,7 +205,10 @@ static PyObject *copy_ahead(PyObject *self, PyObject *wanted) {
 
 static PyMethodDef methods[] = {
     {"snapshot", snapshot, METH_O,
-     "Make regions of memory, (address, length) each, private mappings of a file; its size. Raises OSError."},
+     "Make regions of memory, (address, length, whether it is a file's) each, private mappings of a file that is\n"
+     "nowhere but in memory; its size. Raises OSError."},
+    {"renew", renew, METH_NOARGS,
+     "Have the snapshot be of now, and stay so. What was forked since the snapshot must have ended. Raises OSError."},
     {"give_back", give_back, METH_VARARGS,
      "Drop the copies that are as they were at the snapshot; bytes. Takes the descriptor of /proc/self/pagemap, and\n"
      "a process in which no other thread runs."},

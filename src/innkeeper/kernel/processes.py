@@ -24,7 +24,7 @@ _SET_CHILD_SUBREAPER = 36
 _SET_NO_NEW_PRIVS = 38
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}.get(os.uname().machine)
 _SHORT_TURN = 100_000  # nanoseconds, the least that the kernel takes
-_RATHER_NOT, _RATHER = -500, 300  # of -1000 to 1000
+_RATHER_NOT, RATHER_END = -500, 300  # of -1000 to 1000: who is ended when the machine's memory runs out
 
 
 def _prctl(option: int, value: int) -> None:
@@ -102,7 +102,7 @@ def prefer_to_keep() -> None:
 
 def prefer_to_end() -> None:
     """Have the kernel end us first when the machine's memory runs out. Said by root, it can't be unsaid by others."""
-    _rate_for_killing(_RATHER)
+    _rate_for_killing(RATHER_END)
 
 
 def be_prompt() -> None:

@@ -24,6 +24,12 @@ def snapshot() -> int:
     return int(_pages.snapshot(_regions())) if _pages is not None else 0
 
 
+def renew() -> None:
+    """Have the snapshot be of this moment, and for good. What was forked before must have ended. Raises OSError."""
+    if _pages is not None:
+        _pages.renew()
+
+
 def open_table() -> int:
     """What `give_back` needs. -1 where it can't be had: after becoming another user, see `be_open_to_itself`.
 
@@ -53,8 +59,8 @@ def copy_ahead(pages: bytes) -> int:
     return int(_pages.copy_ahead(pages)) if pages else 0
 
 
-def _regions() -> List[Tuple[int, int]]:
-    """Where this process's writable memory lies that Python's objects are in: address and length.
+def _regions() -> List[Tuple[int, int, bool]]:
+    """Where this process's writable memory lies that Python's objects are in: address, length, whether of a file.
 
     Libraries may have memory of their own, and rely on what the kernel does with that. It is left alone.
     """
@@ -72,7 +78,7 @@ def _regions() -> List[Tuple[int, int]]:
             path = name[0] if name else ""
             of_python = os.path.basename(path).startswith(("python", "libpython"))
             if path == "[heap]" or of_python or (not path and _holds_any(objects, first, last)):
-                found.append((first, last - first))
+                found.append((first, last - first, of_python))
     return found
 
 

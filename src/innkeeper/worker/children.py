@@ -76,6 +76,11 @@ class Children:
     def by_link(self, descriptor: int) -> Optional[Child]:
         return next((child for child in self if child.link.fileno() == descriptor), None)
 
+    def adopt(self, pid: int, link: int) -> Child:
+        """Take over one that was forked already; `link` is a descriptor."""
+        child = self._by_pid[pid] = Child(pid, socket.socket(fileno=link))
+        return child
+
     def fork(self) -> Optional[Child]:
         """Fork one more; None is returned in the new process, which keeps only its own link, as `ours`."""
         parents, childs = sockets.pair()

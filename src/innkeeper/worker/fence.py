@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 from innkeeper.kernel import landlock, processes, seccomp
+from innkeeper.kernel.mold import Script
 from innkeeper.worker import calls
 from innkeeper.worker.order import Order
 from innkeeper.worker.places import Places
@@ -27,18 +28,42 @@ def close() -> None:
         seccomp.install(program)
 
 
+def filters() -> Tuple[bytes, ...]:
+    """What `prepare` has compiled."""
+    return _programs
+
+
 def limit(order: Order) -> None:
     """The limits that each process carries with it; those of control groups stand beside them."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NPROC, (order.tasks, order.tasks))
-    if order.file_size:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_size, order.file_size))
+    for kind, value in _limits(order):
+        resource.setrlimit(kind, (value, value))
+
+
+def add_limits(steps: Script, order: Order) -> None:
+    """The same, for a first process to do."""
+    for kind, value in _limits(order):
+        steps.add("limit", int(kind), value)
+
+
+def _limits(order: Order) -> List[Tuple[int, int]]:
+    found = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_NPROC, order.tasks)]
+    return [*found, (resource.RLIMIT_FSIZE, order.file_size)] if order.file_size else found
 
 
 def rules(order: Order, places: Places) -> Optional[int]:
     """A second fence where the kernel has Landlock: files are changed only where the tenant's are. See `landlock`."""
+    return landlock.rules(*_changeable(order, places))
+
+
+def add_rules(steps: Script, order: Order, places: Places) -> None:
+    """The same, for a first process to do."""
+    for step in landlock.steps(*_changeable(order, places)):
+        steps.add(*step)
+
+
+def _changeable(order: Order, places: Places) -> Tuple[List[str], List[str]]:
     own = [places.real(order.tenant, path) for path in (f"/home/{order.tenant}", "/var/www", "/tmp")]
-    return landlock.rules([*own, "/dev/shm"], ["/dev", "/proc"])
+    return [*own, "/dev/shm"], ["/dev", "/proc"]
 
 
 def refused() -> str:

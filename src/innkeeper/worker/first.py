@@ -1,12 +1,14 @@
-"""The first process of a worker: starts the serving processes, watches over them, answers to the supervisor.
+"""The first process of a worker: watches over the serving processes, starts further ones, answers to the supervisor.
 
 It is process 1 of the sandbox, so all else in there ends with it. It runs none of the tenant's code, but as
-the tenant's user: what it tells the supervisor is believed about its own site only.
+the tenant's user: what it tells the supervisor is believed about its own site only. It begins in C (kernel/first.c)
+and is here as soon as there is something to decide.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -15,7 +17,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional
 
 from innkeeper.kernel import processes, sharing, sockets
-from innkeeper.worker import fence
+from innkeeper.kernel.mold import Begun
 from innkeeper.worker.children import SILENCE, Child, Children
 from innkeeper.worker.logs import Log
 from innkeeper.worker.order import Descriptors, Order
@@ -42,45 +44,43 @@ class First:
         self,
         order: Order,
         places: Places,
-        given: Descriptors,
+        begun: Begun,
         serve: Serve,
-        children: Optional[Children] = None,
     ) -> None:
+        given = Descriptors.of(list(begun.given))
         self._order = order
         self._places = places
         self._given = given
         self._serve = serve
         self._channel = socket.socket(fileno=given.channel)
-        self._logs = (Log("server", given.stdout, order.log), Log("error", given.stderr, order.log))
+        self._logs = (
+            Log("server", given.stdout, order.log, *begun.pipes[:2], begun.pumped[0]),
+            Log("error", given.stderr, order.log, *begun.pipes[2:], begun.pumped[1]),
+        )
         self._hogged = 0.0  # when it was last told that a process is out of files
-        self._children = children or Children()
+        self._children = Children()
+        self._child = self._children.adopt(*begun.serving)
+        self._begun = begun
         self._ready = self._draining = self._failed = self._resting = False
         self._asked = False  # when the app was last used: an answer is due
         self._deadline = 0.0  # when draining ends by force
         self._respawn_at = 0.0
         self._tidy_at = 0.0  # when memory is given back
-        self._table = sharing.open_table()
+        self._table = begun.table
         self._poll = select.poll()
         self._wakeup, self._wakeup_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def run(self, rules: Optional[int] = None) -> int:
-        """Serve until drained, failed or crashed; the exit status of the worker. `rules`: see `sandbox.settle`."""
+    def run(self) -> int:
+        """Serve until drained, failed or crashed; the exit status of the worker."""
         self._touch = Touch()
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup_writer, warn_on_full_buffer=False)
         logs = (log.reader for log in self._logs)
-        for descriptor in (self._channel.fileno(), self._wakeup, self._touch.fileno(), *logs):
+        links = (child.link.fileno() for child in self._children)
+        for descriptor in (self._channel.fileno(), self._wakeup, self._touch.fileno(), *logs, *links):
             self._poll.register(descriptor, select.POLLIN)
-        engaged = list(self._children)
-        for child in engaged:
-            child.order("come", [] if rules is None else [rules])  # it closes its fence while we are at ours
-        if rules is not None:
-            os.close(rules)
-        self._close_doors()
-        fence.close()
+        self._go_on_from(self._begun)
         self._bury()
-        if not engaged:
-            self._spawn()
         while len(self._children) or self._respawn_at or (self._failed and not self._draining):
             for descriptor, _ in self._poll.poll(self._patience()):
                 self._handle(descriptor)
@@ -88,6 +88,17 @@ class First:
         for log in self._logs:
             log.finish()
         return 0 if self._draining else 1
+
+    def _go_on_from(self, begun: Begun) -> None:
+        """Know what was seen to in C."""
+        child = self._child
+        if begun.heard:
+            child.heard, child.used = begun.heard, begun.heard - begun.unused
+        if begun.loaded:
+            told = json.loads(begun.loaded)
+            self._on_loaded(child, told.get("watched"), told.get("mark"), told=begun.touch >= 0)
+        if begun.touch >= 0:
+            os.close(begun.touch)
 
     def _handle(self, descriptor: int) -> None:
         if descriptor == self._channel.fileno():
@@ -209,7 +220,10 @@ class First:
         if all(other.idle for other in self._children):
             self._tell("idle")
 
-    def _on_loaded(self, child: Child, watched: Optional[str], mark: Optional[List[int]]) -> None:
+    def _on_loaded(
+        self, child: Child, watched: Optional[str], mark: Optional[List[int]], *, told: bool = False
+    ) -> None:
+        """`told`: the supervisor knows it."""
         child.loaded = True
         if self._draining:
             child.order("drain")
@@ -217,7 +231,8 @@ class First:
             self._ready = True
             self._tidy_at = time.monotonic() + _TIDY_WAIT
             self._touch.watch(watched, mark)
-            self._tell("loaded")
+            if not told:
+                self._tell("loaded")
             for _ in range(self._order.processes - 1):
                 self._spawn()
 
@@ -281,20 +296,6 @@ class First:
                 self._on_slow(child)
             if (child.doomed and now >= child.doomed) or (self._deadline and now >= self._deadline):
                 child.kill()
-
-    def engage(self) -> None:
-        """Tell the process that was forked ahead whom it is to serve; it gets ready while the root is furnished."""
-        for child in self._children:
-            self._poll.register(child.link, select.POLLIN)
-            descriptors = self._lent().row()[1:]
-            with contextlib.suppress(OSError):  # it has ended, which is seen next
-                sockets.send(child.link, self._order.to_message(), descriptors)
-
-    def _close_doors(self) -> None:
-        """All are through: nobody of the app's is to find them."""
-        for door in self._given.doors:
-            os.close(door)
-        self._given = self._given._replace(doors=())
 
     def _lent(self) -> Descriptors:
         """What a serving process is given: of the logs, the ends of our pipes."""

@@ -21,14 +21,14 @@ class Log:
     As much as `limit` bytes may be written at once, and a hundredth of that each second; the rest is left out.
     """
 
-    def __init__(self, kind: str, file: int, limit: int) -> None:
+    def __init__(self, kind: str, file: int, limit: int, reader: int, writer: int, written: int) -> None:
+        """`reader` does not block; `written` is what came through the pipe so far."""
         self.kind = kind
-        self.reader, self.writer = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self.reader, False)
+        self.reader, self.writer = reader, writer
         self.resume = 0.0  # when to read on; 0 = now
         self._file = file
         self._limit = limit
-        self._room = float(limit)
+        self._room = float(limit - written)
         self._filled = time.monotonic()
         self._left_out = 0
         self._size = os.fstat(file).st_size

@@ -1,8 +1,9 @@
 """Entering the sandbox: a worker's own root directory, names, processes and user, and nothing else.
 
 The zygote already stands in a bare root (see `zygote.template`) that holds the system and the runtime
-read-only; what is left to do for each worker is the tenant's own part. Of the node's directories, which the
-zygote sees under `/.node`, only the tenant's are kept.
+read-only, and what is forked from it has namespaces of its own (`kernel.mold`); what is left to do for each
+worker is the tenant's own part. Of the node's directories, which the zygote sees under `/.node`, only the
+tenant's are kept.
 """
 
 from __future__ import annotations
@@ -11,29 +12,35 @@ import os
 import sys
 from typing import Optional
 
-from innkeeper.kernel import landlock, mounts, namespaces, processes
+from innkeeper.kernel import landlock, mounts, processes
+from innkeeper.kernel.mold import Script
 from innkeeper.worker import fence
+from innkeeper.worker.children import SILENCE
 from innkeeper.worker.order import Order
 from innkeeper.worker.places import Places
 
 NODE = "/.node"
 
 
-def detach(places: Places) -> None:
-    """Enter namespaces that nothing is in yet; may be done before it is known for whom."""
+def script(order: Order, places: Places) -> Script:
+    """What a first process is to do. A helper's goes on from there in Python; a worker's is done with it all."""
+    steps = Script()
+    steps.add("name", f"ik {order.domain or order.tenant}"[:15])
     if places.walled:
-        namespaces.unshare(namespaces.MOUNT | namespaces.IPC | namespaces.UTS)
-    else:
-        processes.adopt_orphans()
-
-
-def furnish(order: Order, places: Places) -> Optional[int]:
-    """Put the tenant's things in their places, once for all processes of a worker; returns the `fence.rules`."""
-    if places.walled:
-        _build_root(order, places)
+        _build_root(steps, order, places)
         name = order.domain or order.tenant
-        namespaces.set_hostname(name.split(".")[0] if len(name) > 64 else name)
-    return fence.rules(order, places)
+        steps.add("hostname", (name.split(".")[0] if len(name) > 64 else name)[:64])
+    if not order.is_helper:
+        fence.add_rules(steps, order, places)
+        fence.add_limits(steps, order)
+        steps.add("rating", processes.RATHER_END)
+        steps.add("become", order.uid, order.gid)
+        steps.add("restrict")
+        steps.add("admit")
+        steps.add("fence")
+        steps.add("log", order.log)
+        steps.add("patience", order.timeout + SILENCE)
+    return steps
 
 
 def settle(order: Order, rules: Optional[int]) -> None:
@@ -49,7 +56,7 @@ def settle(order: Order, rules: Optional[int]) -> None:
     os.umask(0o022)
 
 
-def _build_root(order: Order, places: Places) -> None:
+def _build_root(steps: Script, order: Order, places: Places) -> None:
     """The tenant's directories on the mount points that the template keeps ready.
 
     The sources are names in directories of root's, so no link of a tenant's is followed.
@@ -57,34 +64,40 @@ def _build_root(order: Order, places: Places) -> None:
     # To read would be to write otherwise, and what is written to can't be made read-only: the serving process, which
     # starts meanwhile, reads /etc/passwd, a link to here.
     flags = mounts.NOSUID | mounts.NODEV | mounts.NOATIME
-    mounts.tmpfs("/run", flags, options="mode=755,size=1m")
+    steps.add("mount", "tmpfs", "/run", "tmpfs", flags, "mode=755,size=1m")
     home = f"/run/home/{order.tenant}"
-    for directory in (home, "/run/log"):
-        os.makedirs(directory)
-    mounts.bind("/run/home", "/home")
-    mounts.bind(places.home(order.tenant), f"/home/{order.tenant}")
-    mounts.bind(places.www(order.tenant), "/var/www")
-    mounts.bind(places.tmp(order.tenant), "/tmp")
-    _show_logs(order, places)
-    _write_accounts(order)
-    mounts.tmpfs("/dev/shm", options=f"mode=1777,size={order.shm}")
-    mounts.proc("/proc")
-    mounts.detach(NODE)
-    mounts.make_read_only("/run")
+    for directory in ("/run/home", home, "/run/log"):
+        steps.add("mkdir", directory)
+    _bind(steps, "/run/home", "/home")
+    _bind(steps, places.home(order.tenant), f"/home/{order.tenant}")
+    _bind(steps, places.www(order.tenant), "/var/www")
+    _bind(steps, places.tmp(order.tenant), "/tmp")
+    _show_logs(steps, order, places)
+    _write_accounts(steps, order)
+    plain = mounts.NOSUID | mounts.NODEV
+    steps.add("mount", "tmpfs", "/dev/shm", "tmpfs", plain, f"mode=1777,size={order.shm}")
+    steps.add("mount", "proc", "/proc", "proc", plain | mounts.NOEXEC, "")
+    steps.add("detach", NODE)
+    steps.add("mount", *mounts.read_only_step("/run"))
 
 
-def _show_logs(order: Order, places: Places) -> None:
+def _bind(steps: Script, source: str, target: str, flags: int = mounts.NOSUID | mounts.NODEV) -> None:
+    for step in mounts.bind_steps(source, target, flags):
+        steps.add("mount", *step)
+
+
+def _show_logs(steps: Script, order: Order, places: Places) -> None:
     """The site's logs by the names that the tenant knows; a directory is shown, so rotation shows too."""
     if not order.domain:
         return
     shown = f"/run/log/{order.domain}"
-    os.mkdir(shown)
-    mounts.bind(places.log(order.domain), shown, mounts.NOSUID | mounts.NODEV | mounts.RDONLY)
+    steps.add("mkdir", shown)
+    _bind(steps, places.log(order.domain), shown, mounts.NOSUID | mounts.NODEV | mounts.RDONLY)
     for kind in ("access", "error", "server"):
-        os.symlink(f"{order.domain}/{kind}.log", f"/run/log/{order.domain}.{kind}.log")
+        steps.add("symlink", f"{order.domain}/{kind}.log", f"/run/log/{order.domain}.{kind}.log")
 
 
-def _write_accounts(order: Order) -> None:
+def _write_accounts(steps: Script, order: Order) -> None:
     """/etc/passwd and /etc/group (links of the template's into /run) with root and the tenant alone."""
     passwd = (
         "root:x:0:0:root:/root:/usr/sbin/nologin\n"
@@ -100,8 +113,7 @@ def _write_accounts(order: Order) -> None:
         ("hosts", hosts),
         ("hostname", own + "\n"),
     ):
-        with open(f"/run/{name}", "w", encoding="ascii") as file:
-            file.write(text)
+        steps.add("file", f"/run/{name}", text)
 
 
 def set_environment(order: Order, places: Places) -> None:

@@ -18,6 +18,7 @@ from innkeeper.worker.order import Descriptors, Order
 from innkeeper.worker.places import Places
 from innkeeper.worker.requests import InFlight
 from innkeeper.worker.stock import STOCK
+from innkeeper.worker.touch import Touch
 
 LOAD_FAILED = 78  # exit status, EX_CONFIG of sysexits.h
 
@@ -127,8 +128,18 @@ class Server:
         limits = (order.timeout, order.idle, order.open_files)
         monitor = Monitor(self._link, in_flight, *limits, finished, finish, on_gate, threads)
         monitor.start()
+        self._tell_loaded()
+
+    def _tell_loaded(self) -> None:
+        """Tell the first process, and give it a watch over the app's file: as long as nothing else happens, it has
+        nothing to do but wait for that. A file that has changed already, and further processes, are something else.
+        """
         watched, mark = self._watched
-        sockets.send(self._link, {"event": "loaded", "watched": watched, "mark": mark})
+        touch = Touch()
+        touch.watch(watched, mark)
+        watch = [touch.fileno()] if not touch.due and self._order.processes == 1 else []
+        sockets.send(self._link, {"event": "loaded", "watched": watched, "mark": mark}, watch)
+        touch.close()
 
     @property
     def _target(self) -> str:

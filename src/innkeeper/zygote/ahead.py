@@ -6,14 +6,15 @@ then is to furnish the root, to become the tenant, and to start uWSGI. It holds 
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import socket
-from typing import NamedTuple, NoReturn, Optional
+from typing import NamedTuple, NoReturn
 
 from innkeeper.kernel import cgroups, processes, sharing, sockets
+from innkeeper.kernel.mold import Begun
 from innkeeper.worker import fence, helper, kinds, sandbox
-from innkeeper.worker.children import Children
 from innkeeper.worker.first import First, stop_strays
 from innkeeper.worker.order import MAX_DESCRIPTORS, Descriptors, Order
 from innkeeper.worker.places import Places
@@ -26,29 +27,22 @@ class Spare(NamedTuple):
     """A worker forked ahead: its first process, and where it takes its order."""
 
     pid: int
+    pidfd: int
     link: socket.socket
 
 
-def become_first(
-    order: Order,
-    places: Places,
-    given: Descriptors,
-    children: Optional[Children] = None,
-) -> NoReturn:
-    """Be the first process of the worker that `order` describes; namespaces are entered already."""
+def be_first(begun: Begun, places: Places) -> NoReturn:
+    """Be a first process that needs Python."""
+    given = Descriptors.of(list(begun.given))
     status = 70
     try:
-        processes.set_name(f"ik {order.domain or order.tenant}")
-        cgroups.enter(given.doors)
-        first = First(order, places, given, kinds.serve, children)
-        first.engage()
-        rules = sandbox.furnish(order, places)
-        sandbox.settle(order, rules)
+        order = Order.from_message(json.loads(begun.order))
         if order.is_helper:
+            sandbox.settle(order, fence.rules(order, places))
             sandbox.set_environment(order, places)
             fence.close()
             helper.run(order, places, given)
-        status = first.run(rules)
+        status = First(order, places, begun, kinds.serve).run()
         if not places.walled:
             stop_strays()
     except BaseException as error:
@@ -58,35 +52,13 @@ def become_first(
         os._exit(status)
 
 
-def wait(link: socket.socket, places: Places, foresight: Foresight) -> NoReturn:
-    """Be a spare: prepare all that can be prepared, then wait for the order."""
-    try:
-        processes.set_name("ik spare")
-        wanted = not _is_quiet(link, 0.0)  # the copying would only hold it up
-        sandbox.detach(places)
-        children = Children()
-        if children.fork() is None:
-            link.close()
-            _wait_to_serve(children.ours, places, foresight)
-        if not wanted:
-            sharing.copy_ahead(foresight.first)
-        received = sockets.receive(link, MAX_DESCRIPTORS)
-        if received is None:
-            os._exit(0)
-        link.close()
-        message, descriptors = received
-    except BaseException:
-        os._exit(70)
-    become_first(Order.from_message(message), places, Descriptors.of(descriptors), children)
-
-
 def _is_quiet(link: socket.socket, seconds: float) -> bool:
     """Whether no order comes for so long."""
     return not select.select([link], [], [], seconds)[0]
 
 
-def _wait_to_serve(link: socket.socket, places: Places, foresight: Foresight) -> NoReturn:
-    """Be the serving process of a spare."""
+def wait_to_serve(link: socket.socket, places: Places, foresight: Foresight) -> NoReturn:
+    """Be the serving process of a spare: prepare all that can be prepared, then wait for the order."""
     try:
         fence.close()
         sharing.copy_ahead(foresight.serving)

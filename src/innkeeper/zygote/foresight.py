@@ -2,9 +2,9 @@
 
 A forked process copies a page when it first writes to it, and most of a cold start's time in the kernel is that:
 some two thousand times, one after the other. Which pages they are is nearly the same for all sites. So processes
-that serve nobody do what a worker does: one is a first process, and one starts uWSGI and has the frameworks serve
-a small app. What they have copied, each spare copies ahead, at once (scripts/bench). A spare that nobody wants for a
-moment goes on with what the other frameworks need: where many are wanted, that would only cost time.
+that serve nobody do what a worker does: they start uWSGI, and one has the frameworks serve a small app. What they
+have copied, each spare copies ahead, at once (scripts/bench). A spare that nobody wants for a moment goes on with
+what the other frameworks need: where many are wanted, that would only cost time.
 """
 
 from __future__ import annotations
@@ -17,12 +17,9 @@ from functools import partial
 from typing import Any, Callable, Iterator, NamedTuple, NoReturn, Tuple
 
 from innkeeper.kernel import processes, sharing, sockets
-from innkeeper.worker import fence, kinds
-from innkeeper.worker.children import Children
-from innkeeper.worker.first import First
-from innkeeper.worker.order import MAX_DESCRIPTORS, Descriptors, Order
+from innkeeper.worker import kinds
+from innkeeper.worker.order import Descriptors, Order
 from innkeeper.worker.places import Places
-from innkeeper.worker.touch import Touch
 from innkeeper.zygote import rehearsal
 
 _PATIENCE = 20.0  # seconds
@@ -33,7 +30,6 @@ _PART = 300  # pages
 class Foresight(NamedTuple):
     """Pages as `sharing.copy_ahead` takes them; b"" for none."""
 
-    first: bytes = b""
     serving: bytes = b""  # whatever it serves
     rest: Tuple[bytes, ...] = ()  # for any of the frameworks, in parts that are copied in a millisecond or so
 
@@ -42,7 +38,7 @@ def learn(places: Places) -> Foresight:
     """Find out; call it when there is a snapshot."""
     serving = _try(partial(_serve, rehearsal.play_least), places)
     everything = _try(partial(_serve, rehearsal.play), places)
-    return Foresight(_try(_be_first, places), serving, tuple(_parts(serving, everything)))
+    return Foresight(serving, tuple(_parts(serving, everything)))
 
 
 def _parts(done: bytes, wanted: bytes) -> Iterator[bytes]:
@@ -103,22 +99,6 @@ def _given() -> Descriptors:
     listener.listen()
     channel, _ = sockets.pair()
     return Descriptors(channel.detach(), listener.detach(), os.dup(1), os.dup(2))
-
-
-def _be_first(places: Places, tell: Callable[[], NoReturn]) -> None:
-    ours, theirs = sockets.pair()
-    sockets.send(ours, _order().to_message(), _given().row())
-    received = sockets.receive(theirs, MAX_DESCRIPTORS)
-    assert received is not None
-    order, given = Order.from_message(received[0]), Descriptors.of(received[1])
-    processes.set_name("ik rehearsal")
-    First(order, places, given, lambda *_: None, Children()).engage()
-    Touch().close()
-    fence.limit(order)
-    processes.become(order.uid, order.gid)
-    sockets.send(ours, {"event": "loaded"})
-    sockets.receive(theirs)
-    tell()
 
 
 def _serve(play: Callable[[], None], places: Places, tell: Callable[[], NoReturn]) -> None:
