@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 from tests.node.harness import PLAIN, Node, await_true, descendants
@@ -51,6 +52,7 @@ def application(environ, start_response):
 WORDS = (
     b'{"event": "beat", "idle": perhaps, "unused": many}',
     b'{"event": "beat", "idle": true, "unused": 1.0, "event": "crashed"}',
+    b'{"event": "beat", "idle": false, "unused": inf}',
     b'{"event": "imported", "modules": [never',
     b'{"event": "imported", "modules": ["a"], "event": "crashed", "detail": "made up"}',
     b'{"event": "loaded", "watched": "/etc/passwd", "mark": null}',
@@ -122,3 +124,25 @@ def test_nothing_of_the_zygote_is_open_in_a_worker(node: Node) -> None:
         assert not [
             target for target in targets if "memfd" in target or "/ns/" in target or "cgroup" in target
         ]
+
+
+def test_the_first_touch_of_a_command_is_seen(node: Node) -> None:
+    script = "#!/bin/sh\nexec python3 -m http.server --bind 127.0.0.1 $PORT\n"
+    node.tenant("alice")
+    node.put("alice", "/home/alice/serve.sh", script).chmod(0o755)
+    node.site("script.test", 'tenant = "alice"\n[app]\ncommand = "/home/alice/serve.sh"\n')
+    assert node.get("script.test").status == 200
+    before = node.show("script.test")["pid"]
+    node.put("alice", "/home/alice/serve.sh", script).chmod(0o755)
+    await_true(lambda: node.show("script.test")["pid"] not in (before, None), 10, step=0.1)
+
+
+def test_a_new_supervisor_learns_how_things_stand_and_python_is_not_entered(own_node: Node) -> None:
+    node = own_node
+    for number in range(5):
+        node.app(f"stays{number}.test", TALKING)
+        assert node.get(f"stays{number}.test").text == "said"
+    os.kill(node.status()["supervisor_pid"], signal.SIGKILL)
+    for number in range(5):
+        assert node.await_state(f"stays{number}.test", "serving")["pid"]
+        assert own(node, f"stays{number}.test") < BARELY

@@ -13,7 +13,7 @@ from innkeeper.kernel.mold import Script
 
 SOURCE = Path(__file__).parents[2] / "src"
 PLAY = """
-import json, os, select, sys
+import json, os, select, sys, threading
 sys.path.insert(0, {source!r})
 from innkeeper.kernel import mold, sockets
 from innkeeper.kernel.mold import Begun, Mold, Script
@@ -24,7 +24,10 @@ if isinstance(became, Begun):
     os.write(became.given[2], json.dumps([became.order.decode(), became.serving[0], os.getppid()]).encode())
     os._exit(7)
 if isinstance(became, int):
-    os._exit(0)
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+    os._exit(0 if os.fork() else 3)
 assert isinstance(became, Mold)
 told = {{}}
 
@@ -45,6 +48,7 @@ def play(name, request, *steps):
 
 
 play("done", 0, ("mkdir", {place!r} + "/made"), ("file", {place!r} + "/made/file", "text\\n"))
+play("serving", mold.SERVING, ("name", "somebody"))
 play("again", 0, ("mkdir", {place!r} + "/made"))
 play("nowhere", 0, ("mkdir", '/proc/"no\\\\where"\\n/x'))
 play("unknown", 0, ("dance",))
@@ -73,6 +77,14 @@ def test_steps_are_done_and_python_goes_on(told: dict[str, object], place: Path)
     assert json.loads(order) == {"an": "order"}
     assert serving == 0
     assert (place / "made/file").read_text() == "text\n"
+
+
+def test_a_first_process_goes_on_in_python_when_its_serving_process_has_ended(
+    told: dict[str, object],
+) -> None:
+    order, serving, _ = told["serving"]  # type: ignore[misc]
+    assert json.loads(order) == {"an": "order"}
+    assert serving > 1
 
 
 def test_what_fails_is_named_with_its_place(told: dict[str, object], place: Path) -> None:

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -35,9 +36,11 @@
 #define LANDLOCK_RESTRICT 446
 #define MOST_PUMPED 65536 /* bytes of output that are no flood whatever the limit */
 #define COME "{\"do\": \"come\"}"
+#define REPORT "{\"do\": \"report\"}"
 #define LOOK "{\"do\": \"look\"}"
 #define BEAT "{\"event\": \"beat\", \"idle\": "
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_."
+#define WATCHED "\"watched\": \""
 #define LOADED "{\"event\": \"loaded\", "
 #define IMPORTED "{\"event\": \"imported\", \"modules\": ["
 
@@ -49,7 +52,9 @@ static int link_to_serving, rules = -1, table = -1, touch = -1;
 static char loaded[MOST_TOLD];
 static size_t loaded_length;
 static long log_limit, pumped[2];
-static double heard, unused, patience;
+static int touched; /* the app's file has changed */
+static int asked;   /* when the app was last used: an answer is due */
+static double heard, used, patience;
 
 static double now(void) {
     struct timespec time;
@@ -252,18 +257,18 @@ static int bury(pid_t serving) {
 }
 
 /* A beat: {"event": "beat", "idle": …, "unused": …}. 0 when it is none after all. */
-static int on_beat(const char *text, int *asked) {
+static int on_beat(const char *text) {
     const char *found = strstr(text, "\"unused\": ");
     char *end;
     double seconds = found ? strtod(found + 10, &end) : 0.0;
-    if (!found || strcmp(end, "}")) return 0;
+    if (!found || !(seconds >= 0 && seconds < 1e9) || strcmp(end, "}")) return 0;
     heard = now();
-    unused = seconds;
-    if (*asked) {
+    used = heard - seconds;
+    if (asked) {
         char said[80];
         snprintf(said, sizeof said, "{\"event\": \"used\", \"unused\": %.3f}", seconds);
         say(given[0], said);
-        *asked = 0;
+        asked = 0;
     }
     if (strncmp(text + sizeof BEAT - 1, "true", 4) == 0) say(given[0], "{\"event\": \"idle\"}");
     return 1;
@@ -271,7 +276,7 @@ static int on_beat(const char *text, int *asked) {
 
 /* The app is loaded, and with that comes a watch over its file; else Python has to see to it, and 0 is returned. */
 static int on_loaded(void) {
-    heard = now();
+    heard = used = now();
     ssize_t got = receive_with(link_to_serving, &(struct iovec){loaded, sizeof loaded}, &touch);
     loaded_length = got > 0 ? (size_t)got : 0;
     if (touch < 0) return 0;
@@ -292,7 +297,7 @@ static int is_names(const char *text) {
 }
 
 /* Hear what the serving process says, as far as it is of no consequence. 0 when Python has to hear it. */
-static int hear(int *asked) {
+static int hear(void) {
     char text[MOST_TOLD + 1];
     for (;;) {
         ssize_t got = recv(link_to_serving, text, MOST_TOLD, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC);
@@ -305,21 +310,31 @@ static int hear(int *asked) {
             say(given[0], text);
             if (recv(link_to_serving, text, MOST_TOLD, MSG_DONTWAIT) < 0) return 0;
             heard = now();
-        } else if (strncmp(text, BEAT, sizeof BEAT - 1) == 0 && on_beat(text, asked)) {
+        } else if (strncmp(text, BEAT, sizeof BEAT - 1) == 0 && on_beat(text)) {
             if (recv(link_to_serving, text, MOST_TOLD, MSG_DONTWAIT) < 0) return 0;
         } else
             return 0;
     }
 }
 
-/* Pass on the supervisor's question when the app was last used. 0 for all that it may say else. */
-static int obey(int *asked) {
-    char text[sizeof LOOK];
-    ssize_t got = recv(given[0], text, sizeof text, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC);
+/* Answer the supervisor's question how things stand, and pass on the one when the app was last used. 0 for all that it
+   may say else. */
+static int obey(void) {
+    char text[64];
+    ssize_t got = recv(given[0], text, sizeof text - 1, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC);
     if (got < 0) return errno == EAGAIN || errno == EINTR;
-    if (got != sizeof LOOK - 1 || memcmp(text, LOOK, sizeof LOOK - 1)) return 0;
-    if (recv(given[0], text, sizeof text, MSG_DONTWAIT) < 0) return 0;
-    *asked = 1;
+    if (got >= (ssize_t)sizeof text) return 0;
+    text[got] = 0;
+    int is_look = strcmp(text, LOOK) == 0;
+    if ((!is_look && strcmp(text, REPORT)) || recv(given[0], text, sizeof text, MSG_DONTWAIT) < 0) return 0;
+    if (!is_look) {
+        char said[128];
+        snprintf(said, sizeof said, "{\"event\": \"report\", \"ready\": %s, \"draining\": false, \"failed\": false}",
+                 loaded_length ? "true" : "false");
+        say(given[0], said);
+        return 1;
+    }
+    asked = 1;
     return send(link_to_serving, LOOK, sizeof LOOK - 1, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
 }
 
@@ -342,13 +357,35 @@ static int pump(int log) {
     return 1;
 }
 
+/* Whether the loaded app's file is called `name`; yes, if that is not easily told. */
+static int is_watched(const char *name) {
+    const char *path = strstr(loaded, WATCHED), *end = path ? strpbrk(path += sizeof WATCHED - 1, "\"\\") : NULL;
+    if (!end || *end == '\\') return 1;
+    const char *start = end;
+    while (start > path && start[-1] != '/') start--;
+    return strlen(name) == (size_t)(end - start) && memcmp(name, start, (size_t)(end - start)) == 0;
+}
+
+/* Read what has changed in the directory of the app's file. 0 when it was the file, which is for Python. */
+static int look_at_changes(void) {
+    char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+    ssize_t got = read(touch, events, sizeof events - 1);
+    if (got < 0) return errno == EAGAIN || errno == EINTR;
+    events[got] = 0;
+    for (size_t at = 0; at + sizeof(struct inotify_event) <= (size_t)got;) {
+        const struct inotify_event *event = (const struct inotify_event *)(events + at);
+        if (event->mask & IN_Q_OVERFLOW || (event->len && is_watched(event->name))) touched = 1;
+        at += sizeof *event + (event->len < sizeof events ? event->len : sizeof events);
+    }
+    return got > 0 && !touched;
+}
+
 static void on_child(int signal) { (void)signal; }
 
 /* Watch until there is something to decide. */
 static void watch(pid_t serving) {
     sigset_t children, before;
     struct sigaction quietly = {.sa_handler = on_child}, as_before;
-    int asked = 0;
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);
     sigprocmask(SIG_BLOCK, &children, &before);
@@ -365,9 +402,10 @@ static void watch(pid_t serving) {
         int ready = ppoll(polled, 5, loaded_length ? &limit : NULL, &before);
         if (ready == 0) break;
         if (ready < 0) continue;
-        if (polled[4].revents || (polled[2].revents && !pump(0)) || (polled[3].revents && !pump(1))) break;
-        if (polled[0].revents && !obey(&asked)) break;
-        if (polled[1].revents && !hear(&asked)) break;
+        if (polled[4].revents && !look_at_changes()) break;
+        if ((polled[2].revents && !pump(0)) || (polled[3].revents && !pump(1))) break;
+        if (polled[0].revents && !obey()) break;
+        if (polled[1].revents && !hear()) break;
     }
     sigaction(SIGCHLD, &as_before, NULL);
     sigprocmask(SIG_SETMASK, &before, NULL);
@@ -385,14 +423,16 @@ PyObject *first(int link, int to_serving, pid_t serving, int error) {
     follow_script();
     for (int door = 4; door < number_given; door++) close(given[door]); /* nobody of the app's is to find them */
     if (serving) {
-        heard = now();
+        heard = used = now();
         watch(serving);
     }
     size_t before = sizeof(int32_t) + script_length;
+    PyOS_AfterFork_Child();
     PyObject *told = Py_BuildValue(
-        "(y#(iiii)(iiii)(ll)(ii)iiy#dd)", packet + before, (Py_ssize_t)(packet_length - before), given[0], given[1],
+        "(y#(iiii)(iiii)(ll)(ii)iiiy#ddi)", packet + before, (Py_ssize_t)(packet_length - before), given[0], given[1],
         given[2], given[3], pipes[0][0], pipes[0][1], pipes[1][0], pipes[1][1], pumped[0], pumped[1],
-        (int)serving, to_serving, table, touch,
-        loaded, (Py_ssize_t)loaded_length, heard, unused);
+        (int)serving, to_serving, table, touch, touched,
+        loaded, (Py_ssize_t)loaded_length, heard, used, asked);
+    if (!told) _exit(BROKEN); /* for the caller, NULL is the mold's */
     return told;
 }

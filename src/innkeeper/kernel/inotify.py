@@ -35,8 +35,11 @@ class Change(NamedTuple):
 class Inotify:
     """One inotify instance: directories are watched for files written, touched, moved or deleted."""
 
-    def __init__(self) -> None:
-        self._descriptor = libc.call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
+    def __init__(self, descriptor: int = -1) -> None:
+        """A new one, or one that another process has made."""
+        if descriptor < 0:
+            descriptor = libc.call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
+        self._descriptor = descriptor
 
     def fileno(self) -> int:
         return self._descriptor

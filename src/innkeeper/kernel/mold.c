@@ -62,7 +62,11 @@ ssize_t receive_with(int socket, struct iovec *body, int *descriptor) {
     while ((got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) continue;
     struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
     *descriptor = -1;
-    if (header && header->cmsg_type == SCM_RIGHTS) memcpy(descriptor, CMSG_DATA(header), sizeof *descriptor);
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+        for (size_t at = CMSG_LEN(0); at < header->cmsg_len; at += sizeof(int)) { /* there is room for a second one */
+            if (*descriptor >= 0) close(*descriptor);
+            memcpy(descriptor, (char *)header + at, sizeof *descriptor);
+        }
     return got;
 }
 
@@ -142,7 +146,11 @@ static PyObject *serve(PyObject *self, PyObject *arguments) {
     PyObject *programs;
     if (!PyArg_ParseTuple(arguments, "iiipO!", &requests, &asker, &channel, &walled, &PyTuple_Type, &programs))
         return NULL;
-    for (; number_of_filters < MOST_FILTERS && number_of_filters < PyTuple_Size(programs); number_of_filters++) {
+    if (PyTuple_Size(programs) > MOST_FILTERS) {
+        PyErr_SetString(PyExc_ValueError, "too many filters");
+        return NULL;
+    }
+    for (; number_of_filters < PyTuple_Size(programs); number_of_filters++) {
         PyObject *program = PyTuple_GetItem(programs, number_of_filters);
         struct sock_filter *code = (struct sock_filter *)PyBytes_AsString(program);
         if (!code) return NULL;
@@ -161,6 +169,7 @@ static PyObject *serve(PyObject *self, PyObject *arguments) {
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     signal(SIGCHLD, SIG_IGN);
+    PyOS_BeforeFork(); /* once for all: what is forked ends it, if it gets as far as Python */
     int32_t request;
     int link;
     while (receive(&request, &link)) {

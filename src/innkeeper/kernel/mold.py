@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 import struct
 from typing import Any, Iterable, List, NamedTuple, Tuple, Union
 
-from innkeeper.kernel import _mold, sockets  # type: ignore[attr-defined]
+from innkeeper.kernel import sockets
+
+_mold: Any
+try:
+    from innkeeper.kernel import _mold  # type: ignore[attr-defined,no-redef]
+except ImportError:  # in an interpreter that was executed, and forks nothing in this way
+    _mold = None
 
 SERVING = 1  # the bit of a request: with a serving process
 _ANSWER = struct.Struct("=ii")
@@ -26,9 +33,11 @@ class Begun(NamedTuple):
     serving: Tuple[int, int]  # its serving process: the number, 0 for none, and the link to it
     table: int  # see `sharing.open_table`
     touch: int  # what has watched over the app's file, if the supervisor was told that the app is loaded
+    touched: bool  # whether that has seen a change
     loaded: bytes  # what the serving process said then; empty before
-    heard: float  # when it was last heard of (time.monotonic); 0 = not since it was let in
-    unused: float  # seconds without a request at that time
+    heard: float  # when that was last heard of (time.monotonic)
+    used: float  # when the app last had a request, as far as it has told
+    asked: bool  # whether the supervisor waits for the answer when that was
 
 
 class Script:
@@ -57,7 +66,10 @@ class Mold:
         return self._link.fileno()
 
     def fork(self, request: int) -> Tuple[int, int, socket.socket]:
-        """A new process, which waits for `send_order`: its number, its pidfd, and the link to it. Raises OSError."""
+        """A new process, which waits for `send_order`: its number, its pidfd, and the link to it.
+
+        Raises OSError; that is a ConnectionError when the mold has ended.
+        """
         ours, theirs = sockets.pair()
         try:
             with theirs:
@@ -68,8 +80,8 @@ class Mold:
             if not body:
                 raise ConnectionResetError("the mold has ended")
             pid, error = _ANSWER.unpack(body)
-            if error:
-                raise OSError(error, os.strerror(error))
+            if error or not ancillary:
+                raise OSError(error or errno.EMFILE, os.strerror(error or errno.EMFILE))
             return pid, array.array("i", ancillary[0][2])[0], ours
         except BaseException:
             ours.close()
@@ -77,7 +89,7 @@ class Mold:
 
 
 def send_order(link: socket.socket, script: Script, order: bytes, descriptors: Iterable[int]) -> None:
-    """Tell a process that was forked what to do, and what to be. Raises OSError."""
+    """Tell a process that was forked what to do, and what to be. Raises OSError, ValueError for a NUL in a field."""
     steps = bytes(script)
     socket.send_fds(link, [_LENGTH.pack(len(steps)), steps, order], list(descriptors))
 

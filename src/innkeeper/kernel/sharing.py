@@ -43,7 +43,7 @@ def open_table() -> int:
 
 def give_back(table: int) -> int:
     """Give back the copies of pages that are as they were at the snapshot; bytes. No other thread may be running."""
-    return int(_pages.give_back(table)) if table >= 0 else 0
+    return int(_pages.give_back(table)) if table >= 0 and _pages is not None else 0
 
 
 def touched(table: int) -> bytes:

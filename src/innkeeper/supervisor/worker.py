@@ -106,7 +106,9 @@ class Worker:
                 received = sockets.receive(self.channel)
             except BlockingIOError:
                 return
-            except (OSError, ValueError):
+            except ValueError:  # what an app may have made it say
+                continue
+            except OSError:
                 received = None
             if received is None:
                 asyncio.get_running_loop().remove_reader(self.channel.fileno())

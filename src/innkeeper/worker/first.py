@@ -62,7 +62,7 @@ class First:
         self._child = self._children.adopt(*begun.serving)
         self._begun = begun
         self._ready = self._draining = self._failed = self._resting = False
-        self._asked = False  # when the app was last used: an answer is due
+        self._asked = bool(begun.asked)  # when the app was last used: an answer is due
         self._deadline = 0.0  # when draining ends by force
         self._respawn_at = 0.0
         self._tidy_at = 0.0  # when memory is given back
@@ -72,7 +72,7 @@ class First:
 
     def run(self) -> int:
         """Serve until drained, failed or crashed; the exit status of the worker."""
-        self._touch = Touch()
+        self._touch = Touch(self._begun.touch)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup_writer, warn_on_full_buffer=False)
         logs = (log.reader for log in self._logs)
@@ -92,13 +92,10 @@ class First:
     def _go_on_from(self, begun: Begun) -> None:
         """Know what was seen to in C."""
         child = self._child
-        if begun.heard:
-            child.heard, child.used = begun.heard, begun.heard - begun.unused
+        child.heard, child.used = begun.heard, begun.used
         if begun.loaded:
             told = json.loads(begun.loaded)
             self._on_loaded(child, told.get("watched"), told.get("mark"), told=begun.touch >= 0)
-        if begun.touch >= 0:
-            os.close(begun.touch)
 
     def _handle(self, descriptor: int) -> None:
         if descriptor == self._channel.fileno():
@@ -223,15 +220,17 @@ class First:
     def _on_loaded(
         self, child: Child, watched: Optional[str], mark: Optional[List[int]], *, told: bool = False
     ) -> None:
-        """`told`: the supervisor knows it."""
+        """`told`: the supervisor knows it, and the watch over the file has begun."""
         child.loaded = True
         if self._draining:
             child.order("drain")
         elif not self._ready:
             self._ready = True
             self._tidy_at = time.monotonic() + _TIDY_WAIT
-            self._touch.watch(watched, mark)
-            if not told:
+            if told:
+                self._touch.go_on(watched, touched=bool(self._begun.touched))
+            else:
+                self._touch.watch(watched, mark)
                 self._tell("loaded")
             for _ in range(self._order.processes - 1):
                 self._spawn()

@@ -135,10 +135,15 @@ class Server:
         nothing to do but wait for that. A file that has changed already, and further processes, are something else.
         """
         watched, mark = self._watched
-        touch = Touch()
+        told = {"event": "loaded", "watched": watched, "mark": mark}
+        try:
+            touch = Touch()
+        except OSError:  # the tenant has as many as a user may have
+            sockets.send(self._link, told)
+            return
         touch.watch(watched, mark)
-        watch = [touch.fileno()] if not touch.due and self._order.processes == 1 else []
-        sockets.send(self._link, {"event": "loaded", "watched": watched, "mark": mark}, watch)
+        is_ordinary = not touch.due and self._order.processes == 1
+        sockets.send(self._link, told, [touch.fileno()] if is_ordinary else [])
         touch.close()
 
     @property

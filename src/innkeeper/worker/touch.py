@@ -25,8 +25,9 @@ def mark(state: os.stat_result) -> List[int]:
 class Touch:
     """Watches one file by its directory, since most editors replace a file by another."""
 
-    def __init__(self) -> None:
-        self._inotify = Inotify()
+    def __init__(self, descriptor: int = -1) -> None:
+        """A new watch, or one that another process has begun; see `go_on`."""
+        self._inotify = Inotify(descriptor)
         self._name = ""
         self._first = 0.0
         self.due = 0.0  # when a seen change counts as over; 0 = none seen
@@ -50,6 +51,12 @@ class Touch:
         with contextlib.suppress(OSError):
             if loaded and loaded != mark(os.stat(path)):
                 self._see()
+
+    def go_on(self, path: Optional[str], *, touched: bool) -> None:
+        """Watch the path that the other process does, which may have seen a change."""
+        self._name = os.path.basename(path or "")
+        if touched:
+            self._see()
 
     def read(self) -> None:
         """Take note of the changes that wait."""

@@ -17,7 +17,7 @@ import time
 from typing import Any, Dict, Optional
 
 from innkeeper.kernel import mold, processes, sharing, sockets
-from innkeeper.kernel.mold import Begun, Mold
+from innkeeper.kernel.mold import Begun, Mold, Script
 from innkeeper.worker import fence, sandbox, virtualenv
 from innkeeper.worker.order import MAX_DESCRIPTORS, Descriptors, Order
 from innkeeper.worker.places import Places
@@ -63,11 +63,10 @@ class Zygote:
         message, descriptors = received
         try:
             order, given = Order.from_message(message), Descriptors.of(descriptors)
-            if order.is_helper:
-                self._hand_over(order, given, self._fork(0))
-            else:
-                self._give(order, given)
-        except OSError as error:
+            self._give(order, given)
+        except ConnectionError:  # nothing can be forked any more: the next zygote will be asked
+            return False
+        except (OSError, ValueError) as error:
             sockets.send(self._channel, {"refused": message["identity"], "reason": str(error)})
         finally:
             for descriptor in descriptors:
@@ -75,22 +74,18 @@ class Zygote:
         return True
 
     def _give(self, order: Order, given: Descriptors) -> None:
-        """Give the order to the worker that was forked ahead, or to one that is forked now. Raises OSError."""
-        spare, self._spare = self._spare, None
-        self._spare_due = time.monotonic() + _SPARE_WAIT
-        if spare is not None:
-            try:
-                self._hand_over(order, given, spare)
-                return
-            except OSError:  # it has ended meanwhile
-                pass
-        self._hand_over(order, given, self._fork(mold.SERVING))
-
-    def _hand_over(self, order: Order, given: Descriptors, spare: Spare) -> None:
+        """Give the order to the worker that was forked ahead, or have one forked. Raises OSError, ValueError."""
+        message = json.dumps(order.to_message()).encode()
+        script = sandbox.script(order, self._places)
+        spare = None
+        if not order.is_helper:
+            spare, self._spare = self._spare, None
+            self._spare_due = time.monotonic() + _SPARE_WAIT
+        if spare is None or not _hand_over(spare, script, message, given):
+            spare = self._fork(0 if order.is_helper else mold.SERVING)
+            if not _hand_over(spare, script, message, given):
+                raise OSError("the process that was forked for it has ended")
         try:
-            with spare.link:
-                script, message = sandbox.script(order, self._places), json.dumps(order.to_message())
-                mold.send_order(spare.link, script, message.encode(), given.row())
             sockets.send(self._channel, {"forked": order.identity, "pid": spare.pid}, [spare.pidfd])
         finally:
             os.close(spare.pidfd)
@@ -102,6 +97,17 @@ class Zygote:
         self._spare_due = 0.0
         with contextlib.suppress(OSError):  # an order that finds none has one forked, and tells what is wrong
             self._spare = self._fork(mold.SERVING)
+
+
+def _hand_over(spare: Spare, script: Script, order: bytes, given: Descriptors) -> bool:
+    """False when the spare has ended meanwhile. Raises OSError, ValueError."""
+    with spare.link:
+        try:
+            mold.send_order(spare.link, script, order, given.row())
+        except ConnectionError:
+            os.close(spare.pidfd)
+            return False
+    return True
 
 
 def serve(settings: Dict[str, Any]) -> None:
@@ -118,11 +124,14 @@ def serve(settings: Dict[str, Any]) -> None:
     sys.path[:] = [entry for entry in sys.path if entry != settings["source"]]
     foreseen = Foresight()
     try:
-        if sharing.snapshot():
-            foreseen = foresight.learn(places)
+        try:
+            if sharing.snapshot():
+                foreseen = foresight.learn(places)
+        finally:
+            sharing.renew()
     except OSError as error:
         print(f"memory is shared less well than it could be: {error}", file=sys.stderr)
-    sharing.renew()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in what is forked
     became = mold.become(channel, settings["walled"], fence.filters())
     if isinstance(became, Begun):
         ahead.be_first(became, places)
