@@ -131,6 +131,7 @@ def test_the_first_touch_of_a_command_is_seen(node: Node) -> None:
     node.tenant("alice")
     node.put("alice", "/home/alice/serve.sh", script).chmod(0o755)
     node.site("script.test", 'tenant = "alice"\n[app]\ncommand = "/home/alice/serve.sh"\n')
+    node.await_state("script.test", "asleep")
     assert node.get("script.test").status == 200
     before = node.show("script.test")["pid"]
     node.put("alice", "/home/alice/serve.sh", script).chmod(0o755)
