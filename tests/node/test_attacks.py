@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -316,9 +317,10 @@ def test_what_tenants_may_reach(network: tuple[int, str, str]) -> None:
 def test_an_app_is_handed_no_descriptor_but_its_own(victim: Node, processes: int) -> None:
     """The listening socket, the way to its first process, its logs, what uWSGI has opened; no file and no directory."""
     code = """
-import os
+import os, time
 def application(environ, start_response):
-    found = []
+    time.sleep(0.05)
+    found = [str(os.getpid())]
     for name in os.listdir("/proc/self/fd"):
         try: found.append(os.readlink("/proc/self/fd/" + name))
         except OSError: pass
@@ -327,10 +329,17 @@ def application(environ, start_response):
 """
     domain = f"handed{processes}.test"
     victim.app(domain, code, tenant="mallory", app=f"processes = {processes}")
-    for _ in range(10):
-        for target in victim.get(domain).text.splitlines():
-            assert target.startswith(("socket:[", "pipe:[", "anon_inode:[", "/dev/null", "/proc/")), target
-            assert not target.startswith("/proc/") or target.endswith("/fd"), target
+    seen = set()
+    deadline = time.monotonic() + 10
+    while len(seen) < processes and time.monotonic() < deadline:
+        with ThreadPoolExecutor(4) as visitors:
+            answers = list(visitors.map(lambda _: victim.get(domain).text.splitlines(), range(4)))
+        for pid, *targets in answers:
+            seen.add(pid)
+            for target in targets:
+                assert target.startswith(("socket:[", "pipe:[", "anon_inode:[", "/dev/null", "/proc/")), target
+                assert not target.startswith("/proc/") or target.endswith("/fd"), target
+    assert len(seen) == processes
     victim.remove(domain)
 
 

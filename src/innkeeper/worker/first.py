@@ -314,7 +314,7 @@ class First:
             os.close(self._wakeup)
             os.close(self._wakeup_writer)
             for log in self._logs:
-                os.close(log.reader)
+                log.leave()
             self._serve(self._order, self._places, self._lent(), self._children.ours)
         finally:
             os._exit(70)

@@ -49,6 +49,11 @@ class Log:
         self._size = os.fstat(self._file).st_size
         self._told_full = False
 
+    def leave(self) -> None:
+        """In a serving process, which has the writing end of the pipe and no more: the file has no limits."""
+        os.close(self.reader)
+        os.close(self._file)
+
     def pump(self, now: float) -> bool:
         """Pass on what waits; True when a flood begins, of which the rest is left out."""
         self.resume = 0.0
