@@ -337,7 +337,9 @@ def application(environ, start_response):
         for pid, *targets in answers:
             seen.add(pid)
             for target in targets:
-                assert target.startswith(("socket:[", "pipe:[", "anon_inode:[", "/dev/null", "/proc/")), target
+                assert target.startswith(("socket:[", "pipe:[", "anon_inode:[", "/dev/null", "/proc/")), (
+                    target
+                )
                 assert not target.startswith("/proc/") or target.endswith("/fd"), target
     assert len(seen) == processes
     victim.remove(domain)

@@ -6,6 +6,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import time
 
 from tests.node.harness import Node, await_true
 
@@ -59,6 +60,39 @@ def test_fifty_first_requests_start_one_worker(node: Node) -> None:
     assert {answer.status for answer in answers} == {200}
     assert node.show("burst.test")["wakes"] == 1
     assert node.log("burst.test", "server").count("spawned uWSGI worker") <= 1
+
+
+THREADS = """
+import os, time
+def switches():
+    found = []
+    for name in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{name}/status") as file:
+            found += [int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt")]
+    return found
+def application(environ, start_response):
+    time.sleep(float(environ["QUERY_STRING"] or 0))
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [str(switches()).encode()]
+"""
+
+
+def test_a_request_wakes_one_thread_and_all_answer_at_once(node: Node) -> None:
+    node.app("threads.test", THREADS, app="threads = 4")
+    node.get("threads.test")
+    time.sleep(1)  # the threads have come to wait, and take turns
+    before = json.loads(node.get("threads.test").body)
+    for _ in range(50):
+        node.get("threads.test")
+    after = json.loads(node.get("threads.test").body)
+    woken = sorted(late - early for early, late in zip(before, after, strict=True))
+    assert woken[-1] >= 50
+    assert sum(woken[:-1]) < 20, woken
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(4) as visitors:
+        answers = list(visitors.map(lambda _: node.get("threads.test", "/?0.5").status, range(4)))
+    assert answers == [200] * 4
+    assert time.monotonic() - began < 1.5  # one after the other they would take two seconds
 
 
 def test_the_app_is_told_the_truth_about_the_visitor(node: Node) -> None:

@@ -206,14 +206,41 @@ def test_front_page_files_fall_through_to_the_app(node: Node) -> None:
     assert node.get("front.test", "/", method="POST", body=b"x=y").text == "app"
 
 
-def test_mapping_that_changes_holds_at_once(node: Node) -> None:
+def test_mappings_of_one_segment(node: Node) -> None:
+    """They are found a shorter way, on which the same holds: the app gets what is not mapped to anything there is."""
+    mappings = [
+        f'[[static]]\nurl = "/{name}"\npath = "/home/alice/{name}"\n'
+        for name in ("files", "absent", "elsewhere")
+    ]
+    node.app("short.test", more="".join(mappings))
+    home = node.layout.tenant_home("alice")
+    node.put("alice", "/home/alice/files/sub/a.txt", "file")
+    node.put("alice", "/home/alice/files/.env", "secret")
+    os.symlink("/etc", home / "elsewhere")
+    os.lchown(home / "elsewhere", node.uid("alice"), node.uid("alice"))
+    assert node.get("short.test", "/files/sub/a.txt").text == "file"
+    assert node.get("short.test", "/files/sub/a.txt", method="POST", body=b"x").status == 405
+    assert node.get("short.test", "/files/sub").status == 301
+    assert [node.get("short.test", f"/files/{name}").status for name in ("b.txt", ".env", "sub/")] == [
+        404,
+        404,
+        403,
+    ]
+    assert "root:" not in node.get("short.test", "/elsewhere/passwd").text
+    for path in ("/", "/absent/a.txt", "/filesystem", "/other/files/sub/a.txt"):
+        assert node.get("short.test", path).text == "hello"
+        assert node.get("short.test", path, method="POST", body=b"x").text == "hello"
+
+
+@pytest.mark.parametrize("url", ["/", "/short", "/deep/er"])
+def test_mapping_that_changes_holds_at_once(node: Node, url: str) -> None:
     node.tenant("carol")
     for name in ("one", "two"):
         node.put("carol", f"/home/carol/{name}/f.txt", name)
     for name in ("one", "two", "one", "two"):
-        node.site("moved.test", f'tenant = "carol"\n[[static]]\nurl = "/"\npath = "/home/carol/{name}"\n')
+        node.site("moved.test", f'tenant = "carol"\n[[static]]\nurl = "{url}"\npath = "/home/carol/{name}"\n')
         began = time.monotonic()
-        await_true(lambda name=name: node.get("moved.test", "/f.txt").text == name, 3)
+        await_true(lambda name=name: node.get("moved.test", f"{url.rstrip('/')}/f.txt").text == name, 3)
         assert time.monotonic() - began < 0.3
 
 

@@ -53,13 +53,29 @@ def test_a_site_with_all_there_is(layout: Layout) -> None:
     Routes(layout).publish(ROUTE)
     assert tree(layout) == {
         "aliases": "file",
+        "first/static": "file",
         "live": "→ ../../live/a.test (0)",
         "log": f"→ {layout.logs}/a.test (0)",
-        "mapped": "file",
         "static/r/1/static": "→ /data/alice/home/public (20000)",
         "up": "file",
     }
     assert os.readlink(layout.route("www.a.test")) == "a.test"
+
+
+@pytest.mark.parametrize(
+    ("urls", "found"),
+    [
+        (("/static", "/media/"), {"first/static", "first/media"}),
+        (("/static/", "/static/deep/"), {"mapped"}),
+        (("/", "/static/"), {"mapped"}),
+        ((), set()),
+    ],
+)
+def test_only_mappings_of_one_segment_are_found_the_short_way(
+    layout: Layout, urls: tuple[str, ...], found: set[str]
+) -> None:
+    Routes(layout).publish(ROUTE._replace(static=tuple((url, "/data/x") for url in urls)))
+    assert {name for name in tree(layout) if name.startswith(("first", "mapped"))} == found
 
 
 @pytest.mark.parametrize(

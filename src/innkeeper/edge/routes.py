@@ -10,7 +10,8 @@ of it. What outlives a generation (the listening socket, flags) lies in live/DOM
                      http                          its app is asked in HTTP (socket "http"), else in uwsgi ("sock")
                      whole                         …and gets a request's body when all of it is here
                      log  → the site's log directory
-                     mapped                       it is up, and has static mappings
+                     first/SEGMENT                it is up, and has static mappings, each of one segment
+                     mapped                       it is up, and has others as well
                      static/mark1, mark2          which round of mappings this is, modulo 4, in binary
                      static/rROUND/DEPTH/PREFIX…  links of the tenant's to what is mapped
 
@@ -34,7 +35,7 @@ from innkeeper.spec.node import Layout
 _MARKS = (1, 2)
 _ROUNDS = 4
 UWSGI_SOCKET, HTTP_SOCKET = "sock", "http"
-_SHAPE = 4  # of the trees; another number has all of them made anew
+_SHAPE = 5  # of the trees; another number has all of them made anew
 _FLAGS = ("failed", "busy", "slow")
 
 
@@ -169,7 +170,7 @@ class Routes:
         if route.static:
             self._fill_static(f"{tree}/static", route, number)
             if _marker(route) == "up":
-                _write(f"{tree}/mapped", "")
+                _tell_mappings(tree, [url for url, _ in route.static])
 
     def _fill_static(self, folder: str, route: Route, number: int) -> None:
         marks = [mark for mark in _MARKS if number & mark]
@@ -195,6 +196,15 @@ class Routes:
                 with contextlib.suppress(OSError):
                     if os.readlink(link) == domain:
                         os.unlink(link)
+
+
+def _tell_mappings(tree: str, urls: list[str]) -> None:
+    if any(url.strip("/").count("/") or url == "/" for url in urls):
+        _write(f"{tree}/mapped", "")
+        return
+    os.mkdir(f"{tree}/first", 0o755)
+    for url in urls:
+        _write(f"{tree}/first/{url.strip('/')}", "")
 
 
 def _marker(route: Route) -> str:

@@ -29,7 +29,10 @@ KEPT = 500  # groups of sleeping sites
 _EDGE = "edge"
 _SOFT = 0.9  # of the memory: from there on the kernel takes back what it can
 _ZYGOTES = 10  # the CPU weight, where keeper and supervisor have 100, and nginx and the tenants together
-_EDGE_WEIGHT = 300  # of nginx, where a tenant has 100: before one, but a crowd of them can hold it up
+_EDGE_WEIGHT = (
+    100  # of nginx, as of a tenant: a crowd of them holds it up, and it lets no more in than is answered
+)
+_NODE_WEIGHT = 200  # of all this together, where what else the machine does has 100
 _BUSY = 25  # a tenant that keeps the CPUs busy has one part in so many of its weight
 _STARTING = 10  # and one that has nothing running yet: who serves goes first
 _TARPIT = 1  # the CPU weight of a tenant that has used up its day's budget
@@ -220,6 +223,7 @@ def settle(layout: Layout) -> list[int]:
     """
     node = cgroups.find(group_name(layout))
     cgroups.settle(node)
+    node.set_cpu_weight(_NODE_WEIGHT)
     top = node.child("tenants")
     top.create(Limits())
     top.delegate()

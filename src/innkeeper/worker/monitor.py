@@ -25,6 +25,7 @@ RESERVE = 16  # files that a process may open beyond the app's limit, for lookin
 NEARLY = 8  # files left when the app is taken to be out of them
 _LONGEST_TICK = 10.0
 _QUIET = 5.0  # seconds without a request before memory is given back
+_STARTED = 0.25  # seconds after which uWSGI's threads wait for connections; the visitor goes first
 _TRIES = 5  # an app that has threads of its own will hardly be without them the next time
 _LAST_WORDS = 10.0  # seconds that an app may take for its own end
 
@@ -66,10 +67,12 @@ class Monitor:
         seen, since = -1, time.monotonic()
         waiting = select.poll()
         waiting.register(self._link, select.POLLIN)
-        tick = self._quiet_tick
+        tick = _STARTED if self._threads > 1 else self._quiet_tick
         while True:
             if waiting.poll(tick * 1000) and not self._is_asked():
                 self._drain()
+            if self._threads > 1 and seen < 0:
+                self._take_turns()
             age, finished, now = self._look(), self._finished(), time.monotonic()
             if age or finished != seen:
                 seen, since = finished, now
@@ -97,6 +100,12 @@ class Monitor:
         if self._in_flight.open_files >= self._open_files - NEARLY:
             self._say("files")
         return age
+
+    def _take_turns(self) -> None:
+        processes.limit_files(self._open_files + RESERVE)
+        with contextlib.suppress(OSError):
+            self._in_flight.take_turns()
+        processes.limit_files(self._open_files, self._open_files + RESERVE)
 
     def _tidy(self) -> None:
         """Give back memory, once: nothing is let in meanwhile, so all threads wait and none writes to it."""

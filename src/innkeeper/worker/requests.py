@@ -13,6 +13,7 @@ import socket
 import time
 from typing import Callable, Dict, Iterator, List
 
+_ONE_OF_US = select.EPOLLIN | select.EPOLLEXCLUSIVE
 _HEAD_START = 1.0  # seconds that an event loop has to give up a request by itself, before all are ended
 
 
@@ -60,6 +61,16 @@ class InFlight:
         """
         self._take_out()
 
+    def take_turns(self) -> None:
+        """Have a connection wake one of the threads that wait for it, and not all of them.
+
+        The first that waits is the first that is woken, so what is not needed stays asleep, out of the caches.
+        """
+        for descriptor in _epoll_sets():
+            with contextlib.suppress(OSError), _as_epoll(descriptor) as epoll:
+                epoll.unregister(self._listener)
+                epoll.register(self._listener, _ONE_OF_US)
+
     @contextlib.contextmanager
     def shut(self) -> Iterator[None]:
         """Accept nothing meanwhile; what comes waits in the queue until then."""
@@ -72,17 +83,15 @@ class InFlight:
             os.close(kept)
             for descriptor in sets:
                 with _as_epoll(descriptor) as epoll:
-                    epoll.register(self._listener, select.EPOLLIN)
+                    epoll.register(self._listener, _ONE_OF_US)
 
     def _take_out(self) -> List[int]:
         """Have nobody wait for connections; the epoll sets that the socket was in."""
         found = []
-        for name in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError, ValueError):
-                if os.readlink(f"/proc/self/fd/{name}") == "anon_inode:[eventpoll]":
-                    with _as_epoll(int(name)) as epoll:
-                        epoll.unregister(self._listener)
-                    found.append(int(name))
+        for descriptor in _epoll_sets():
+            with contextlib.suppress(OSError), _as_epoll(descriptor) as epoll:
+                epoll.unregister(self._listener)
+                found.append(descriptor)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as nobody:
             nobody.bind("")  # the kernel picks an unused abstract name
             nobody.listen(1)
@@ -103,6 +112,13 @@ class Attended(InFlight):
         if not super().look():
             return 0.0
         return max(1e-6, time.monotonic() - self._oldest() - _HEAD_START)
+
+
+def _epoll_sets() -> Iterator[int]:
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}") == "anon_inode:[eventpoll]":
+                yield int(name)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from typing import Any, List
 
@@ -45,7 +46,20 @@ class WsgiServer(Server):
             *("--safe-fd", str(self._given.stdout)),
             *("--close-on-exec", "--close-on-exec2", "--exit-on-reload", "--die-on-term"),
             *("--disable-logging", "--ignore-sigpipe", "--ignore-write-errors", "--disable-write-exception"),
+            *self._without_lock(),
         ]
+
+    def _without_lock(self) -> List[str]:
+        """Have all threads wait for connections at once, of which `InFlight` sees to it that each wakes but one.
+
+        By itself uWSGI has one thread wait and the others queue at a lock, so each request wakes two: one for itself,
+        and one to wait in its place. It takes no lock once a socket of keep-alive HTTP exists (`uwsgi.is_et` in
+        proto/http.c and uwsgi.h). This one has no name, so nobody can reach it.
+        """
+        if self._order.threads == 1:
+            return []
+        nobody = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        return ["--http11-socket", f"fd://{nobody.detach()}"]
 
     def _provide(self) -> Any:
         import uwsgi  # exists only now, inside a running uWSGI
