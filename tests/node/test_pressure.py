@@ -170,7 +170,7 @@ def test_asgi_apps_and_commands_hibernate(winter: Node) -> None:
     winter.app(
         "asgi-winter.test", "import time\ntime.sleep(0.05)\n" + apps.FASTAPI, kind="asgi", app="idle = 1"
     )
-    command = 'command = "exec python -m http.server --bind 127.0.0.1 $PORT"\nidle = 1'
+    command = 'command = "sleep 0.1; exec python -m http.server --bind 127.0.0.1 $PORT"\nidle = 1'
     winter.site("command-winter.test", f'tenant = "alice"\n[app]\n{command}\ndirectory = "/var/www"\n')
     winter.await_route("command-winter.test")
     for domain in ("asgi-winter.test", "command-winter.test"):
