@@ -10,8 +10,8 @@ of it. What outlives a generation (the listening socket, flags) lies in live/DOM
                      http                          its app is asked in HTTP (socket "http"), else in uwsgi ("sock")
                      whole                         …and gets a request's body when all of it is here
                      log  → the site's log directory
-                     first/SEGMENT                it is up, and has static mappings, each of one segment
-                     mapped                       it is up, and has others as well
+                     first/SEGMENT                it is up, and all its static mappings have one segment
+                     mapped                       it is up, and has others
                      static/mark1, mark2          which round of mappings this is, modulo 4, in binary
                      static/rROUND/DEPTH/PREFIX…  links of the tenant's to what is mapped
 
@@ -170,7 +170,7 @@ class Routes:
         if route.static:
             self._fill_static(f"{tree}/static", route, number)
             if _marker(route) == "up":
-                _tell_mappings(tree, [url for url, _ in route.static])
+                _tell_mappings(tree, [_segments(url) for url, _ in route.static])
 
     def _fill_static(self, folder: str, route: Route, number: int) -> None:
         marks = [mark for mark in _MARKS if number & mark]
@@ -179,7 +179,7 @@ class Routes:
             _write(f"{folder}/mark{mark}", "")
         round_folder = f"{folder}/r{''.join(map(str, marks))}"
         for url, path in route.static:
-            segments = url.strip("/").split("/") if url != "/" else []
+            segments = _segments(url)
             link = "/".join((round_folder, str(len(segments)), *segments))
             os.makedirs(os.path.dirname(link), mode=0o755, exist_ok=True)
             os.symlink(path, link)
@@ -198,13 +198,17 @@ class Routes:
                         os.unlink(link)
 
 
-def _tell_mappings(tree: str, urls: list[str]) -> None:
-    if any(url.strip("/").count("/") or url == "/" for url in urls):
+def _tell_mappings(tree: str, mappings: list[list[str]]) -> None:
+    if any(len(segments) != 1 for segments in mappings):
         _write(f"{tree}/mapped", "")
         return
     os.mkdir(f"{tree}/first", 0o755)
-    for url in urls:
-        _write(f"{tree}/first/{url.strip('/')}", "")
+    for (segment,) in mappings:
+        _write(f"{tree}/first/{segment}", "")
+
+
+def _segments(url: str) -> list[str]:
+    return url.strip("/").split("/") if url != "/" else []
 
 
 def _marker(route: Route) -> str:

@@ -30,7 +30,7 @@ _EDGE = "edge"
 _SOFT = 0.9  # of the memory: from there on the kernel takes back what it can
 _ZYGOTES = 10  # the CPU weight, where keeper and supervisor have 100, and nginx and the tenants together
 _EDGE_WEIGHT = (
-    100  # of nginx, as of a tenant: a crowd of them holds it up, and it lets no more in than is answered
+    100  # of nginx, as a tenant has: a crowd of them holds it up, so it lets in what can be answered
 )
 _NODE_WEIGHT = 200  # of all this together, where what else the machine does has 100
 _BUSY = 25  # a tenant that keeps the CPUs busy has one part in so many of its weight

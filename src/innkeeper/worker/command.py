@@ -321,7 +321,12 @@ class Conversation:
         loop = asyncio.get_running_loop()
         head: Optional[bytes] = b""
         while True:
-            piece = await loop.sock_recv(command, _CHUNK)
+            try:
+                piece = await loop.sock_recv(command, _CHUNK)
+            except ConnectionResetError:
+                if not self._answered:
+                    raise
+                return  # it has closed without reading all of the body; what it had said came before
             if not piece:
                 return
             self._attend()

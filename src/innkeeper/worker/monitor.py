@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 from innkeeper.kernel import processes, sharing, sockets
 from innkeeper.worker import imports
@@ -25,7 +25,7 @@ RESERVE = 16  # files that a process may open beyond the app's limit, for lookin
 NEARLY = 8  # files left when the app is taken to be out of them
 _LONGEST_TICK = 10.0
 _QUIET = 5.0  # seconds without a request before memory is given back
-_STARTED = 0.25  # seconds after which uWSGI's threads wait for connections; the visitor goes first
+_STARTED = 0.25  # seconds after which all threads wait for connections; the visitor goes first
 _TRIES = 5  # an app that has threads of its own will hardly be without them the next time
 _LAST_WORDS = 10.0  # seconds that an app may take for its own end
 
@@ -90,34 +90,35 @@ class Monitor:
 
     def _look(self) -> float:
         """The age of the oldest request in flight; for looking, some files beyond the app's limit are ours."""
-        processes.limit_files(self._open_files + RESERVE)
-        try:
-            age = self._in_flight.look()
-        except OSError:  # the app has raised its limit, and used that up too
-            age, self._in_flight.open_files = self._quiet_tick, self._open_files
-        finally:
-            processes.limit_files(self._open_files, self._open_files + RESERVE)
+        with self._spare_files():
+            try:
+                age = self._in_flight.look()
+            except OSError:  # the app has raised its limit, and used that up too
+                age, self._in_flight.open_files = self._quiet_tick, self._open_files
         if self._in_flight.open_files >= self._open_files - NEARLY:
             self._say("files")
         return age
 
     def _take_turns(self) -> None:
-        processes.limit_files(self._open_files + RESERVE)
-        with contextlib.suppress(OSError):
-            self._in_flight.take_turns()
-        processes.limit_files(self._open_files, self._open_files + RESERVE)
+        """Have a connection wake one thread from now on, and not all that wait for it."""
+        with contextlib.suppress(OSError), self._spare_files(), self._in_flight.shut():
+            pass
 
     def _tidy(self) -> None:
         """Give back memory, once: nothing is let in meanwhile, so all threads wait and none writes to it."""
         self._tries -= 1
+        # When the app has used up even our files, another time would be no better.
+        with contextlib.suppress(OSError), self._spare_files(), self._in_flight.shut():
+            if not self._in_flight.look() and processes.others_wait() == self._threads:
+                _give_back()
+                self._tries = 0
+
+    @contextlib.contextmanager
+    def _spare_files(self) -> Iterator[None]:
+        """Some files beyond the app's limit are ours, for looking after it."""
         processes.limit_files(self._open_files + RESERVE)
         try:
-            with self._in_flight.shut():
-                if not self._in_flight.look() and processes.others_wait() == self._threads:
-                    _give_back()
-                    self._tries = 0
-        except OSError:  # the app has used up even our files: another time would be no better
-            return
+            yield
         finally:
             processes.limit_files(self._open_files, self._open_files + RESERVE)
 

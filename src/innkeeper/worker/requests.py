@@ -13,7 +13,7 @@ import socket
 import time
 from typing import Callable, Dict, Iterator, List
 
-_ONE_OF_US = select.EPOLLIN | select.EPOLLEXCLUSIVE
+_ONE_OF_US = select.EPOLLIN | select.EPOLLEXCLUSIVE  # whom a connection wakes
 _HEAD_START = 1.0  # seconds that an event loop has to give up a request by itself, before all are ended
 
 
@@ -61,19 +61,13 @@ class InFlight:
         """
         self._take_out()
 
-    def take_turns(self) -> None:
-        """Have a connection wake one of the threads that wait for it, and not all of them.
-
-        The first that waits is the first that is woken, so what is not needed stays asleep, out of the caches.
-        """
-        for descriptor in _epoll_sets():
-            with contextlib.suppress(OSError), _as_epoll(descriptor) as epoll:
-                epoll.unregister(self._listener)
-                epoll.register(self._listener, _ONE_OF_US)
-
     @contextlib.contextmanager
     def shut(self) -> Iterator[None]:
-        """Accept nothing meanwhile; what comes waits in the queue until then."""
+        """Accept nothing meanwhile; what comes waits in the queue until then.
+
+        From then on a connection wakes one of the threads that wait, the first of them: the others stay out of the
+        caches.
+        """
         kept = os.dup(self._listener)
         sets = self._take_out()
         try:

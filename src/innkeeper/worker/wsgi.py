@@ -50,11 +50,11 @@ class WsgiServer(Server):
         ]
 
     def _without_lock(self) -> List[str]:
-        """Have all threads wait for connections at once, of which `InFlight` sees to it that each wakes but one.
+        """Have all threads wait for connections at once; `Monitor` sees to it that each wakes but one.
 
         By itself uWSGI has one thread wait and the others queue at a lock, so each request wakes two: one for itself,
-        and one to wait in its place. It takes no lock once a socket of keep-alive HTTP exists (`uwsgi.is_et` in
-        proto/http.c and uwsgi.h). This one has no name, so nobody can reach it.
+        and one to wait in its place. It takes no lock once there is a socket for keep-alive HTTP (`uwsgi.is_et` in
+        its proto/http.c and uwsgi.h). The one here has no name, so nobody can reach it.
         """
         if self._order.threads == 1:
             return []
