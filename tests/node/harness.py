@@ -288,6 +288,22 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def socket_ports(pid: int) -> set[int]:
+    """The TCP ports that the processes of a sandbox listen on, and their UDP ports."""
+    ports = {}
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            row = line.split()
+            if row[3] == "0A" or table.startswith("udp"):
+                ports[row[9]] = int(row[1].partition(":")[2], 16)
+    found = set()
+    for each in descendants(pid):
+        for name in os.listdir(f"/proc/{each}/fd"):
+            target = os.readlink(f"/proc/{each}/fd/{name}")
+            found |= {ports[target[8:-1]]} if target[8:-1] in ports else set()
+    return found
+
+
 def command_line(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()

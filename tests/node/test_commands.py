@@ -17,7 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.node.harness import Load, Node, await_true, descendants
+from tests.node.harness import Load, Node, await_true, socket_ports
 
 SERVER = """
 import http.server, json, os, socketserver, sys, time
@@ -321,19 +321,6 @@ def test_nobody_outside_reaches_a_port_that_is_bound_to_all_addresses(
         assert "REACHED" in reached(service.getsockname()[1])
     assert "refused" in reached(port)
     assert node.get(domain).status == 200
-
-
-def socket_ports(pid: int) -> set[int]:
-    """The TCP ports that the processes of a sandbox listen on."""
-    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
-    rows = [line.split() for line in lines]
-    inodes = {row[9]: int(row[1].partition(":")[2], 16) for row in rows if row[3] == "0A"}
-    found = set()
-    for each in descendants(pid):
-        for name in os.listdir(f"/proc/{each}/fd"):
-            target = os.readlink(f"/proc/{each}/fd/{name}")
-            found |= {inodes[target[8:-1]]} if target[8:-1] in inodes else set()
-    return found
 
 
 def test_a_stranger_at_the_port_is_not_taken_for_the_command(node: Node) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import time
 
-from tests.node.harness import Node, await_true
+from tests.node.harness import Node, await_true, socket_ports
 
 ECHO = """
 import hashlib, json
@@ -93,6 +93,13 @@ def test_a_request_wakes_one_thread_and_all_answer_at_once(node: Node) -> None:
         answers = list(visitors.map(lambda _: node.get("threads.test", "/?0.5").status, range(4)))
     assert answers == [200] * 4
     assert time.monotonic() - began < 1.5  # one after the other they would take two seconds
+
+
+def test_a_worker_is_reached_at_its_socket_alone(node: Node) -> None:
+    """uWSGI listens on the network, and asks for a host's name, if it cannot make out a socket that it is given."""
+    node.app("reach.test", ECHO, app="threads = 4")
+    node.get("reach.test")
+    assert socket_ports(node.show("reach.test")["pid"]) == set()
 
 
 def test_the_app_is_told_the_truth_about_the_visitor(node: Node) -> None:

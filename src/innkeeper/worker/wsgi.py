@@ -54,11 +54,12 @@ class WsgiServer(Server):
 
         By itself uWSGI has one thread wait and the others queue at a lock, so each request wakes two: one for itself,
         and one to wait in its place. It takes no lock once there is a socket for keep-alive HTTP (`uwsgi.is_et` in
-        its proto/http.c and uwsgi.h). The one here has no name, so nobody can reach it.
+        its proto/http.c and uwsgi.h). The one here is of UDP and has no port, so nobody can reach it; an address it
+        must have, though, if only 0.0.0.0:0, or uWSGI takes `fd` for a host's name and listens there.
         """
         if self._order.threads == 1:
             return []
-        nobody = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        nobody = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         return ["--http11-socket", f"fd://{nobody.detach()}"]
 
     def _provide(self) -> Any:
