@@ -57,6 +57,7 @@ def test_a_site_with_all_there_is(layout: Layout) -> None:
         "live": "→ ../../live/a.test (0)",
         "log": f"→ {layout.logs}/a.test (0)",
         "static/r/1/static": "→ /data/alice/home/public (20000)",
+        "to-sock": "file",
         "up": "file",
     }
     assert os.readlink(layout.route("www.a.test")) == "a.test"
@@ -76,6 +77,52 @@ def test_only_mappings_of_one_segment_are_found_the_short_way(
 ) -> None:
     Routes(layout).publish(ROUTE._replace(static=tuple((url, "/data/x") for url in urls)))
     assert {name for name in tree(layout) if name.startswith(("first", "mapped"))} == found
+
+
+@pytest.mark.parametrize(
+    ("changes", "way"),
+    [
+        ({}, {"to-sock"}),
+        ({"speaks_http": True}, {"to-http"}),
+        ({"static": ()}, {"to-sock"}),
+        ({"static": (("/a/b/", "/data/x"),)}, set()),
+        ({"has_app": False}, set()),
+        ({"enabled": False}, set()),
+        ({"password": ("u", "$2y$05$x")}, set()),
+    ],
+)
+def test_there_is_a_short_way_to_an_app_that_needs_no_further_look(
+    layout: Layout, changes: dict[str, object], way: set[str]
+) -> None:
+    Routes(layout).publish(ROUTE._replace(**changes))
+    assert {name for name in tree(layout) if name.startswith("to-")} == way
+
+
+def test_the_short_way_is_shut_while_the_site_is_marked_as_failed(layout: Layout) -> None:
+    routes = Routes(layout)
+    layout.live("a.test").mkdir()
+
+    def ways() -> set[str]:
+        return {name for name in tree(layout) if name.startswith("to-")}
+
+    routes.publish(ROUTE)
+    routes.set_flag("a.test", "busy")
+    assert ways() == {"to-sock"}
+    routes.set_flag("a.test", "failed")
+    assert ways() == {"to-sock~"}
+    routes.publish(ROUTE._replace(speaks_http=True))
+    assert ways() == {"to-http~"}
+    routes.clear_flag("a.test", "failed")
+    assert ways() == {"to-http"}
+    assert not (layout.live("a.test") / "failed").exists()
+
+
+def test_a_flag_of_one_site_does_nothing_to_another_that_has_its_name(layout: Layout) -> None:
+    routes = Routes(layout)
+    routes.publish(ROUTE._replace(domain="b.test", aliases=("a.test",)))
+    layout.live("a.test").mkdir()
+    routes.set_flag("a.test", "failed")
+    assert "to-sock" in tree(layout, "b.test")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ of it. What outlives a generation (the listening socket, flags) lies in live/DOM
                      log  → the site's log directory
                      first/SEGMENT                it is up, and all its static mappings have one segment
                      mapped                       it is up, and has others
+                     to-sock | to-http            all but first/ goes right to its app: it is up, and not mapped;
+                                                  while it is marked as failed, these have ~ at their end
                      static/mark1, mark2          which round of mappings this is, modulo 4, in binary
                      static/rROUND/DEPTH/PREFIX…  links of the tenant's to what is mapped
 
@@ -35,8 +37,10 @@ from innkeeper.spec.node import Layout
 _MARKS = (1, 2)
 _ROUNDS = 4
 UWSGI_SOCKET, HTTP_SOCKET = "sock", "http"
-_SHAPE = 5  # of the trees; another number has all of them made anew
+_SHAPE = 6  # of the trees; another number has all of them made anew
 _FLAGS = ("failed", "busy", "slow")
+_WAYS = {False: "to-sock", True: "to-http"}  # by whether the app speaks HTTP
+_SHUT = "~"  # at the end of its name
 
 
 class Route(NamedTuple):
@@ -102,11 +106,25 @@ class Routes:
     def set_flag(self, domain: str, flag: str) -> None:
         """Mark a site: "failed", "busy" or "slow"; nginx shows visitors the page that fits."""
         with contextlib.suppress(FileNotFoundError):  # the site went away meanwhile
-            _write(f"{self._run}/live/{domain}/{flag}", "")
+            _write(self._flag(domain, flag), "")
+            if flag == "failed":
+                self._rename_way(domain, "", _SHUT)
 
     def clear_flag(self, domain: str, flag: str) -> None:
+        if flag == "failed" and os.path.exists(self._flag(domain, flag)):
+            self._rename_way(domain, _SHUT, "")
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{self._run}/live/{domain}/{flag}")
+            os.unlink(self._flag(domain, flag))
+
+    def _flag(self, domain: str, flag: str) -> str:
+        return f"{self._run}/live/{domain}/{flag}"
+
+    def _rename_way(self, domain: str, before: str, after: str) -> None:
+        """Open or shut the short way to the app: where there is none, nginx looks what the matter is."""
+        tree = self._tree_of(f"{self._run}/sites/{domain}")
+        for way in _WAYS.values():
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(f"{tree}/{way}{before}", f"{tree}/{way}{after}")
 
     def sweep(self, domains: Collection[str]) -> None:
         """Remove all that belongs to none of `domains`: what a killed supervisor or an older node left."""
@@ -169,8 +187,8 @@ class Routes:
             os.chown(f"{tree}/password", 0, os.stat(self._run).st_gid)
         if route.static:
             self._fill_static(f"{tree}/static", route, number)
-            if _marker(route) == "up":
-                _tell_mappings(tree, [_segments(url) for url, _ in route.static])
+        if _marker(route) == "up":
+            _tell_way(tree, route)
 
     def _fill_static(self, folder: str, route: Route, number: int) -> None:
         marks = [mark for mark in _MARKS if number & mark]
@@ -198,13 +216,19 @@ class Routes:
                         os.unlink(link)
 
 
-def _tell_mappings(tree: str, mappings: list[list[str]]) -> None:
+def _tell_way(tree: str, route: Route) -> None:
+    """What nginx looks for first: whether a path is mapped, and whether all others go to the app."""
+    mappings = [_segments(url) for url, _ in route.static]
     if any(len(segments) != 1 for segments in mappings):
         _write(f"{tree}/mapped", "")
         return
-    os.mkdir(f"{tree}/first", 0o755)
+    if mappings:
+        os.mkdir(f"{tree}/first", 0o755)
     for (segment,) in mappings:
         _write(f"{tree}/first/{segment}", "")
+    if route.has_app:
+        has_failed = os.path.exists(f"{tree}/live/failed")
+        _write(f"{tree}/{_WAYS[route.speaks_http]}{_SHUT if has_failed else ''}", "")
 
 
 def _segments(url: str) -> list[str]:

@@ -32,7 +32,6 @@ _ZYGOTES = 10  # the CPU weight, where keeper and supervisor have 100, and nginx
 _EDGE_WEIGHT = (
     100  # of nginx, as a tenant has: a crowd of them holds it up, so it lets in what can be answered
 )
-_NODE_WEIGHT = 200  # of all this together, where what else the machine does has 100
 _BUSY = 25  # a tenant that keeps the CPUs busy has one part in so many of its weight
 _STARTING = 10  # and one that has nothing running yet: who serves goes first
 _TARPIT = 1  # the CPU weight of a tenant that has used up its day's budget
@@ -223,7 +222,6 @@ def settle(layout: Layout) -> list[int]:
     """
     node = cgroups.find(group_name(layout))
     cgroups.settle(node)
-    node.set_cpu_weight(_NODE_WEIGHT)
     top = node.child("tenants")
     top.create(Limits())
     top.delegate()
