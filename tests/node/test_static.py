@@ -275,5 +275,17 @@ def test_a_password_is_asked_for_by_static_files_and_app_alike(node: Node) -> No
         assert node.get("locked.test", path, headers=letter).text == text
 
 
+def test_a_password_is_asked_for_by_a_site_of_an_app_alone(node: Node) -> None:
+    node.app(
+        "bare-locked.test", more=_password("$2y$05$oLe58IZMEU1UWp/FxcdDBuNud5lwONoMiIH/Uko5dcJbENn73Hami")
+    )
+    letter = {"Authorization": "Basic " + base64.b64encode(b"guest:sesame").decode()}
+    wrong = {"Authorization": "Basic " + base64.b64encode(b"guest:wrong").decode()}
+    assert node.get("bare-locked.test").status == 401
+    assert node.get("bare-locked.test", headers=wrong).status == 401
+    assert node.show("bare-locked.test")["wakes"] == 0
+    assert node.get("bare-locked.test", headers=letter).text == "hello"
+
+
 def _password(hashed: str) -> str:
     return f'[password]\nuser = "guest"\nhash = "{hashed}"\n'
