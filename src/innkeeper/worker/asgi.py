@@ -7,7 +7,6 @@ look ten times a second whether it is to end. What is used of it is the part tha
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 from typing import Any, List
@@ -24,7 +23,7 @@ except ImportError:  # it is not made for every Python
     uvloop = None
 
 from innkeeper.kernel import sockets
-from innkeeper.worker import application
+from innkeeper.worker import application, ending
 from innkeeper.worker.exchanges import Exchanges
 from innkeeper.worker.lifespan import Lifespan
 from innkeeper.worker.requests import Attended
@@ -45,6 +44,8 @@ class AsgiServer(Server):
         loop = _new_loop()
         asyncio.set_event_loop(loop)
         loop.run_until_complete(self._serve())
+        _wind_up(loop)
+        ending.end()
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -86,7 +87,6 @@ class AsgiServer(Server):
         await _let_finish(state.tasks)
         await lifespan.stop()
         del server
-        os._exit(0)
 
 
 async def _let_finish(tasks: set[asyncio.Task[None]]) -> None:
@@ -94,6 +94,16 @@ async def _let_finish(tasks: set[asyncio.Task[None]]) -> None:
     left: List[Any] = list(tasks)
     if left:
         await asyncio.wait(left, timeout=_PATIENCE)
+
+
+def _wind_up(loop: asyncio.AbstractEventLoop) -> None:
+    """As `asyncio.run` does: what still runs is cancelled, and may clear up."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left))
+    loop.run_until_complete(loop.shutdown_asyncgens())
 
 
 def _config(app: Any) -> Config:

@@ -6,12 +6,13 @@ import os
 import signal
 import socket
 import sys
-from typing import Any, List
+import traceback
+from typing import Any, Callable, List, Optional
 
 import pyuwsgi
 
 from innkeeper.kernel import processes
-from innkeeper.worker import answering, application
+from innkeeper.worker import answering, application, ending
 from innkeeper.worker.monitor import RESERVE
 from innkeeper.worker.requests import InFlight
 from innkeeper.worker.serving import Server
@@ -74,11 +75,29 @@ class WsgiServer(Server):
         app = self.load()
         sys.stdout.flush()
         os.dup2(1, 2)  # uWSGI's own words go to server.log
-        uwsgi.post_fork_hook = lambda: self.become_ready(
-            InFlight(self._given.listener), uwsgi.total_requests, _finish, threads=self._order.threads
+        uwsgi.post_fork_hook = _after(
+            getattr(uwsgi, "post_fork_hook", None),
+            lambda: self.become_ready(
+                InFlight(self._given.listener), uwsgi.total_requests, _finish, threads=self._order.threads
+            ),
         )
+        uwsgi.atexit = _after(getattr(uwsgi, "atexit", None), ending.end)
         return answering.guarded(app, self._order.body)
 
 
 def _finish() -> None:
-    os.kill(os.getpid(), signal.SIGINT)  # uWSGI ends, running what the app registered with atexit
+    os.kill(os.getpid(), signal.SIGINT)  # uWSGI ends, and has its main thread call `uwsgi.atexit`
+
+
+def _after(hook: Optional[Callable[[], Any]], ours: Callable[[], Any]) -> Callable[[], Any]:
+    """`ours`, after what the app itself gave uWSGI to be called at this time; its errors are its own."""
+
+    def both() -> None:
+        if hook is not None:
+            try:
+                hook()
+            except Exception:
+                traceback.print_exc()
+        ours()
+
+    return both

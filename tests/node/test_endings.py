@@ -1,0 +1,95 @@
+"""What an app may rely on when its worker ends: threads, atexit, open files, hooks, tasks."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from tests.node.harness import Node, await_true
+
+COMMON = """
+import atexit, concurrent.futures, gzip, threading, time
+folder = "/home/alice/NAME"
+def write(name, text):
+    with open(folder + "/" + name, "w") as file:
+        file.write(text)
+def late():
+    time.sleep(2.5)
+    write("thread", "finished")
+    packed.write("and threads")
+pool = concurrent.futures.ThreadPoolExecutor()
+@atexit.register
+def farewell():
+    write("atexit", "called")
+@atexit.register
+def broken():
+    raise LookupError("nobody is at home")
+text = open(folder + "/text", "w")
+packed = gzip.open(folder + "/packed.gz", "wt")
+def work():
+    text.write("kept")
+    packed.write("packed ")
+    threading.Thread(target=late).start()
+    pool.submit(lambda: (time.sleep(2), write("pool", "finished")))
+"""
+
+WSGI = (
+    COMMON
+    + """
+import uwsgi
+uwsgi.atexit = lambda: write("hook", "called")
+uwsgi.post_fork_hook = lambda: write("forked", "called")
+def application(environ, start_response):
+    work()
+    start_response("200 OK", [])
+    return [b"served"]
+"""
+)
+
+ASGI = (
+    COMMON
+    + """
+import asyncio
+async def rest():
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        await asyncio.sleep(0.1)
+        write("cancelled", "cleared up")
+tasks = []
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    work()
+    tasks.append(asyncio.create_task(rest()))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"served"})
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "more"),
+    [
+        ("wsgi", WSGI, {"hook": "called", "forked": "called"}),
+        ("asgi", ASGI, {"cancelled": "cleared up"}),
+    ],
+)
+def test_an_app_that_falls_asleep_ends_as_python_does(
+    node: Node, kind: str, code: str, more: dict[str, str]
+) -> None:
+    domain = f"ending-{kind}.test"
+    node.tenant("alice")
+    marker = node.put("alice", f"/home/alice/ending-{kind}/marker", "")
+    folder = marker.parent
+    node.app(domain, code.replace("NAME", f"ending-{kind}"), kind=kind, app="idle = 1")
+    assert node.get(domain).text == "served"
+    node.await_state(domain, "asleep")
+    expected = {"thread": "finished", "pool": "finished", "atexit": "called", "text": "kept", **more}
+    await_true(lambda: (folder / "atexit").exists(), 10)
+    await_true(lambda: (folder / "text").read_text(), 10)
+    assert {name: (folder / name).read_text() for name in expected} == expected
+    with gzip.open(folder / "packed.gz", "rt") as packed:
+        assert packed.read() == "packed and threads"
+    assert "LookupError: nobody is at home" in node.log(domain, "error")
+    assert node.get(domain).status == 200
