@@ -30,7 +30,7 @@ packed = gzip.open(folder + "/packed.gz", "wt")
 def work():
     text.write("kept")
     packed.write("packed ")
-    threading.Thread(target=late).start()
+    threading.Thread(target=late, daemon=False).start()  # or as who starts it: those of uWSGI are daemons
     pool.submit(lambda: (time.sleep(2), write("pool", "finished")))
 """
 
