@@ -38,8 +38,13 @@ WSGI = (
     COMMON
     + """
 import uwsgi
-uwsgi.atexit = lambda: write("hook", "called")
-uwsgi.post_fork_hook = lambda: write("forked", "called")
+def forked():
+    write("forked", "called")
+    raise OverflowError("the fork is full")
+def left():
+    write("hook", "called")
+    raise SystemExit("the hook leaves")
+uwsgi.post_fork_hook, uwsgi.atexit = forked, left
 def application(environ, start_response):
     work()
     start_response("200 OK", [])
@@ -57,6 +62,7 @@ async def rest():
     finally:
         await asyncio.sleep(0.1)
         write("cancelled", "cleared up")
+        raise SystemExit("the task leaves")
 tasks = []
 async def app(scope, receive, send):
     assert scope["type"] == "http"
@@ -69,14 +75,14 @@ async def app(scope, receive, send):
 
 
 @pytest.mark.parametrize(
-    ("kind", "code", "more"),
+    ("kind", "code", "more", "errors"),
     [
-        ("wsgi", WSGI, {"hook": "called", "forked": "called"}),
-        ("asgi", ASGI, {"cancelled": "cleared up"}),
+        ("wsgi", WSGI, {"hook": "called", "forked": "called"}, ["the fork is full", "the hook leaves"]),
+        ("asgi", ASGI, {"cancelled": "cleared up"}, ["the task leaves"]),
     ],
 )
 def test_an_app_that_falls_asleep_ends_as_python_does(
-    node: Node, kind: str, code: str, more: dict[str, str]
+    node: Node, kind: str, code: str, more: dict[str, str], errors: list[str]
 ) -> None:
     domain = f"ending-{kind}.test"
     node.tenant("alice")
@@ -91,5 +97,6 @@ def test_an_app_that_falls_asleep_ends_as_python_does(
     assert {name: (folder / name).read_text() for name in expected} == expected
     with gzip.open(folder / "packed.gz", "rt") as packed:
         assert packed.read() == "packed and threads"
-    assert "LookupError: nobody is at home" in node.log(domain, "error")
+    log = node.log(domain, "error")
+    assert [text for text in ["LookupError: nobody is at home", *errors] if text not in log] == []
     assert node.get(domain).status == 200

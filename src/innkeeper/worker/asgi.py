@@ -44,7 +44,7 @@ class AsgiServer(Server):
         loop = _new_loop()
         asyncio.set_event_loop(loop)
         loop.run_until_complete(self._serve())
-        _wind_up(loop)
+        ending.attempt(lambda: _wind_up(loop))
         ending.end()
 
     async def _serve(self) -> None:

@@ -24,8 +24,8 @@ def end() -> NoReturn:
 
     To be called by the main thread. What the app raises meanwhile is printed, and is in nobody's way.
     """
-    _try(threading._shutdown)  # type: ignore[attr-defined] # as Python itself calls it
-    _try(atexit._run_exitfuncs)
+    attempt(threading._shutdown)  # type: ignore[attr-defined] # as Python itself calls it
+    attempt(atexit._run_exitfuncs)
     _write_out([thing for thing in gc.get_objects() if issubclass(type(thing), _io._IOBase)])
     os._exit(0)
 
@@ -48,7 +48,8 @@ def _flush(write: Callable[[], Any]) -> None:
         write()
 
 
-def _try(step: Callable[[], Any]) -> None:
+def attempt(step: Callable[[], Any]) -> None:
+    """Do what the app asked for; what it raises, be it SystemExit, is printed and ends nothing."""
     try:
         step()
     except BaseException:

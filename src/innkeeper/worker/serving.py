@@ -61,6 +61,10 @@ class Server:
         os.close(self._given.stdout)
         os.dup2(1, 2)
 
+    def give_stderr(self) -> None:
+        """From here on what is printed to stderr goes to the app's error log."""
+        os.dup2(self._given.stderr, 2)
+
     def stand(self) -> None:
         """Stand in the app's directory."""
         try:
@@ -92,7 +96,7 @@ class Server:
 
     def load(self) -> Any:
         """The app itself; a failure ends the process. Meanwhile stderr is the app's."""
-        os.dup2(self._given.stderr, 2)
+        self.give_stderr()
         self.limit_files()
         sys.stdout, sys.stderr = _line_by_line(1), _line_by_line(2)
         thresholds = gc.get_threshold()
@@ -118,7 +122,7 @@ class Server:
         threads: int = 0,
     ) -> None:
         """About to accept: stderr is the app's alone, the watch begins, and the first process is told."""
-        os.dup2(self._given.stderr, 2)
+        self.give_stderr()
         os.close(self._given.stderr)
         os.set_inheritable(self._given.listener, False)
         processes.be_prompt()  # not before: who starts lets those go first who serve

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from typing import Any, Callable, List, Optional
 
 import pyuwsgi
@@ -75,13 +74,14 @@ class WsgiServer(Server):
         app = self.load()
         sys.stdout.flush()
         os.dup2(1, 2)  # uWSGI's own words go to server.log
-        uwsgi.post_fork_hook = _after(
-            getattr(uwsgi, "post_fork_hook", None),
+        uwsgi.post_fork_hook = _in_turn(
+            self.give_stderr,
+            _own(getattr(uwsgi, "post_fork_hook", None)),
             lambda: self.become_ready(
                 InFlight(self._given.listener), uwsgi.total_requests, _finish, threads=self._order.threads
             ),
         )
-        uwsgi.atexit = _after(getattr(uwsgi, "atexit", None), ending.end)
+        uwsgi.atexit = _in_turn(_own(getattr(uwsgi, "atexit", None)), ending.end)
         return answering.guarded(app, self._order.body)
 
 
@@ -89,15 +89,14 @@ def _finish() -> None:
     os.kill(os.getpid(), signal.SIGINT)  # uWSGI ends, and has its main thread call `uwsgi.atexit`
 
 
-def _after(hook: Optional[Callable[[], Any]], ours: Callable[[], Any]) -> Callable[[], Any]:
-    """`ours`, after what the app itself gave uWSGI to be called at this time; its errors are its own."""
+def _in_turn(*steps: Callable[[], Any]) -> Callable[[], None]:
+    def all_of_them() -> None:
+        for step in steps:
+            step()
 
-    def both() -> None:
-        if hook is not None:
-            try:
-                hook()
-            except Exception:
-                traceback.print_exc()
-        ours()
+    return all_of_them
 
-    return both
+
+def _own(hook: Optional[Callable[[], Any]]) -> Callable[[], None]:
+    """What the app itself gave uWSGI to be called at some time, if anything."""
+    return lambda: ending.attempt(hook) if hook is not None else None
