@@ -136,7 +136,8 @@ class Bench:
             *((EmperorUpFront, ModWsgi, Fcgid, Passenger) if self.size.full else ()),
         )
         bare = (GunicornBare, UvicornBare) if self.size.full else ()
-        rounds, seconds = (3, 2.0) if self.size.full else (5, 1.0)
+        # Shorter runs tell most of wrk's first second, in which the scheduler has yet to learn how busy it is.
+        rounds, seconds = (5, 4.0) if self.size.full else (5, 1.0)
         return {
             "Flask": self._warm((*kinds, *bare[:1]), "Flask", seconds, rounds),
             **({"FastAPI": self._warm((Innkeeper, *bare[1:]), "FastAPI", seconds, rounds)} if bare else {}),
