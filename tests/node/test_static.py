@@ -244,6 +244,32 @@ def test_mapping_that_changes_holds_at_once(node: Node, url: str) -> None:
         assert time.monotonic() - began < 0.3
 
 
+def test_on_its_way_back_to_one_look_a_mapping_is_never_missed_or_old(node: Node) -> None:
+    """Seconds after a change the short ways open again, in two steps, while visitors ask all the time."""
+    node.tenant("carol")
+    for name in ("one", "two"):
+        node.put("carol", f"/home/carol/{name}/f.txt", name)
+    mapping = '[[static]]\nurl = "/back"\npath = "/home/carol/{}"\n'
+    node.app("back.test", tenant="carol", more=mapping.format("one"))
+    route = node.layout.route("back.test")
+    assert (route / "first/back").exists() and (route / "to-sock").exists()
+    for name in ("two", "one"):
+        node.app("back.test", tenant="carol", more=mapping.format(name))
+        await_true(lambda name=name: node.get("back.test", "/back/f.txt").text == name, 0.3)
+        assert not (route / "to-sock").exists()
+        seen = set()
+        await_true(
+            lambda seen=seen: (
+                seen.add(node.get("back.test", "/back/f.txt").text) or (route / "to-sock").exists()
+            ),
+            8,
+        )
+        assert seen == {name}
+    assert (route / "first/back").exists()
+    assert node.get("back.test", "/back/f.txt").text == "one"
+    assert node.get("back.test", "/").text == "hello"
+
+
 def test_tenants_mapping_to_a_link_elsewhere(node: Node) -> None:
     """The mapped directory itself is a link that the tenant has made to what is not the tenant's."""
     node.tenant("carol")

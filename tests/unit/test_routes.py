@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import string
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from innkeeper.edge.routes import Route, Routes
+from innkeeper.edge.routes import FORGOTTEN, Route, Routes
 from innkeeper.spec.node import Layout
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="links are given to tenants, which takes root")
@@ -56,7 +57,7 @@ def test_a_site_with_all_there_is(layout: Layout) -> None:
         "first/static": "file",
         "live": "→ ../../live/a.test (0)",
         "log": f"→ {layout.logs}/a.test (0)",
-        "static/r/1/static": "→ /data/alice/home/public (20000)",
+        "static/1/static": "→ /data/alice/home/public (20000)",
         "to-sock": "file",
         "up": "file",
     }
@@ -102,18 +103,18 @@ def test_the_short_way_is_shut_while_the_site_is_marked_as_failed(layout: Layout
     routes = Routes(layout)
     layout.live("a.test").mkdir()
 
-    def ways() -> set[str]:
+    def shut() -> set[str]:
         return {name for name in tree(layout) if name.startswith("to-")}
 
-    routes.publish(ROUTE)
+    routes.publish(ROUTE._replace(static=()))
     routes.set_flag("a.test", "busy")
-    assert ways() == {"to-sock"}
+    assert shut() == {"to-sock"}
     routes.set_flag("a.test", "failed")
-    assert ways() == {"to-sock~"}
-    routes.publish(ROUTE._replace(speaks_http=True))
-    assert ways() == {"to-http~"}
+    assert shut() == {"to-sock~"}
+    routes.publish(ROUTE._replace(static=(), speaks_http=True))
+    assert shut() == {"to-http~"}
     routes.clear_flag("a.test", "failed")
-    assert ways() == {"to-http"}
+    assert shut() == {"to-http"}
     assert not (layout.live("a.test") / "failed").exists()
 
 
@@ -143,14 +144,105 @@ def test_what_is_unchanged_is_left_alone(layout: Layout) -> None:
     assert os.readlink(layout.route("www.a.test")) == "a.test"
 
 
-def test_generations_differ_in_their_paths_and_leave_nothing(layout: Layout) -> None:
+def marks(layout: Layout) -> frozenset[str]:
+    return frozenset(path.name for path in layout.route("a.test").resolve().glob("static/mark*"))
+
+
+def ways(layout: Layout) -> set[str]:
+    return {name for name in tree(layout) if name.startswith(("first", "mapped", "to-"))}
+
+
+def test_generations_differ_in_their_marks_and_leave_nothing(layout: Layout) -> None:
     routes = Routes(layout)
     rounds = []
     for number in range(10):
         routes.publish(ROUTE._replace(static=(("/static", f"/data/{number}"),)))
-        rounds.append(next(layout.route("a.test").resolve().glob("static/r*")).name)
-    assert len(set(rounds[:4])) == 4
+        rounds.append(marks(layout))
+    assert len(set(rounds[:8])) == 8
     assert len(list(layout.trees.iterdir())) == 1
+
+
+SHORT, LONG = {"first/static", "to-sock"}, {"first~/static", "mapped"}
+
+
+def test_a_tree_that_follows_another_comes_to_the_short_ways_in_steps(layout: Layout) -> None:
+    routes = Routes(layout)
+    assert routes.publish(ROUTE) is None
+    assert ways(layout) == SHORT
+    made = routes.publish(ROUTE._replace(speaks_http=True))
+    assert made is not None
+    assert ways(layout) == LONG
+    assert routes.settle(made)
+    assert ways(layout) == {"first/static", "mapped"}
+    assert not routes.settle(made)
+    assert ways(layout) == {"first/static", "mapped", "to-http"}
+    assert not routes.settle(made)
+    assert ways(layout) == {"first/static", "mapped", "to-http"}
+
+
+def test_a_tree_that_holds_no_more_is_not_settled(layout: Layout) -> None:
+    routes = Routes(layout)
+    routes.publish(ROUTE)
+    older = routes.publish(ROUTE._replace(speaks_http=True))
+    newer = routes.publish(ROUTE)
+    assert older is not None and newer is not None
+    assert not routes.settle(older)
+    assert ways(layout) == LONG
+    assert routes.settle(newer)
+    routes.withdraw("a.test")
+    assert not routes.settle(newer)
+
+
+def test_a_supervisor_goes_on_with_what_another_has_not_settled(layout: Layout) -> None:
+    routes = Routes(layout)
+    routes.publish(ROUTE._replace(static=()))
+    made = routes.publish(ROUTE)
+    assert made is not None
+    assert routes.settle(made)
+    another = Routes(layout)
+    assert another.publish(ROUTE) == made
+    assert not another.settle(made)
+    assert ways(layout) == {"first/static", "mapped", "to-sock"}
+
+
+@pytest.mark.parametrize("changes", [{"enabled": False}, {"static": (("/a/b", "/x"),)}, {"static": ()}])
+def test_there_is_nothing_to_settle_where_there_is_no_short_way(
+    layout: Layout, changes: dict[str, object]
+) -> None:
+    routes = Routes(layout)
+    routes.publish(ROUTE)
+    assert routes.publish(ROUTE._replace(**changes)) is None
+
+
+@pytest.mark.parametrize("name", ["a.test", "www.a.test"])
+def test_a_name_that_led_elsewhere_a_moment_ago_takes_the_longer_way(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    routes = Routes(layout)
+    other = ROUTE._replace(domain="b.test", aliases=(name,))
+    routes.publish(other)
+    routes.withdraw("b.test")
+    assert routes.publish(ROUTE) is not None
+    assert ways(layout) == LONG
+    routes.withdraw("a.test")
+    later = time.monotonic() + FORGOTTEN
+    monkeypatch.setattr("innkeeper.edge.routes.time.monotonic", lambda: later)
+    assert routes.publish(ROUTE) is None
+    assert ways(layout) == SHORT
+
+
+def test_the_way_of_a_failed_site_stays_shut_when_it_is_settled(layout: Layout) -> None:
+    routes = Routes(layout)
+    layout.live("a.test").mkdir()
+    routes.publish(ROUTE)
+    made = routes.publish(ROUTE._replace(speaks_http=True))
+    assert made is not None
+    routes.set_flag("a.test", "failed")
+    routes.settle(made)
+    routes.settle(made)
+    assert "to-http~" in ways(layout)
+    routes.clear_flag("a.test", "failed")
+    assert "to-http" in ways(layout)
 
 
 def test_aliases_go_with_their_site_and_are_taken_from_no_other(layout: Layout) -> None:
@@ -191,7 +283,7 @@ def test_each_mapping_lies_at_its_depth(mappings: dict[str, str]) -> None:
         layout = Layout(Path(place))
         layout.run.mkdir(parents=True)
         Routes(layout).publish(ROUTE._replace(static=tuple(mappings.items())))
-        top = layout.route("a.test").resolve() / "static/r"
+        top = layout.route("a.test").resolve() / "static"
         found = {
             "/" + "/".join(path.relative_to(top).parts[1:]) for path in top.rglob("*") if path.is_symlink()
         }

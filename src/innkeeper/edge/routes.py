@@ -10,15 +10,17 @@ of it. What outlives a generation (the listening socket, flags) lies in live/DOM
                      http                          its app is asked in HTTP (socket "http"), else in uwsgi ("sock")
                      whole                         …and gets a request's body when all of it is here
                      log  → the site's log directory
-                     first/SEGMENT                it is up, and all its static mappings have one segment
-                     mapped                       it is up, and has others
-                     to-sock | to-http            all but first/ goes right to its app: it is up, and not mapped;
-                                                  while it is marked as failed, these have ~ at their end
-                     static/mark1, mark2          which round of mappings this is, modulo 4, in binary
-                     static/rROUND/DEPTH/PREFIX…  links of the tenant's to what is mapped
+                     first/SEGMENT         it is up, and all its static mappings have one segment
+                     mapped                it is up, and has others, or what nginx knows of older ones holds yet
+                     to-sock | to-http     all but first/ goes right to its app: it is up, and not mapped;
+                                           while it is marked as failed, these have ~ at their end
+                     static/mark1, 2, 4    which round of mappings this is, modulo 8, in binary
+                     static/DEPTH/PREFIX…  links of the tenant's to what is mapped
 
-The round is part of the paths that nginx remembers for a second, so what it knows of an older generation is
-never used.
+nginx remembers for a second what it found at a path below static/. So that this is never used for another
+generation, it writes the path in another way for each round (with "/." in it). By first/ it comes with one look,
+and with the plain path; a tree that follows another therefore has "first~" until nothing is remembered of the
+plain path, and is `mapped` meanwhile; then `settle` opens first/, and after that the way to the app.
 
 The links to a tenant's directories are the tenant's own, so that nginx (disable_symlinks if_not_owner)
 follows them only to what is the tenant's. Their targets are never opened here.
@@ -29,18 +31,22 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Collection
 from typing import NamedTuple
 
 from innkeeper.spec.node import Layout
 
-_MARKS = (1, 2)
-_ROUNDS = 4
+_MARKS = (1, 2, 4)
+_ROUNDS = 8
+FORGOTTEN = (
+    2.0  # seconds after which nginx remembers nothing of a path; it does for one, and needs some to look
+)
 UWSGI_SOCKET, HTTP_SOCKET = "sock", "http"
-_SHAPE = 6  # of the trees; another number has all of them made anew
+_SHAPE = 7  # of the trees; another number has all of them made anew
 _FLAGS = ("failed", "busy", "slow")
 _WAYS = {False: "to-sock", True: "to-http"}  # by whether the app speaks HTTP
-_SHUT = "~"  # at the end of its name
+_SHUT = "~"  # at the end of a name, for as long as it shall not be found
 
 
 class Route(NamedTuple):
@@ -68,26 +74,48 @@ class Routes:
         self._run = str(layout.run)
         self._logs = str(layout.logs)
         self._generation = 0
+        self._left: dict[str, float] = {}  # host names that led to a site until a moment ago: when they did
         for name in ("sites", "trees", "live"):
             layout.run.joinpath(name).mkdir(mode=0o755, exist_ok=True)
 
-    def publish(self, route: Route) -> None:
-        """Have nginx serve the site like this from now on; what is so already is left alone."""
+    def publish(self, route: Route) -> str | None:
+        """Have nginx serve the site like this from now on; what is so already is left alone.
+
+        What comes back is a tree that `settle` shall be told of after FORGOTTEN seconds.
+        """
         link = f"{self._run}/sites/{route.domain}"
         before = self._tree_of(link)
         marker, made_from = _marker(route), repr((_SHAPE, *route))
         if before is not None and _read(f"{before}/{marker}") == made_from:
             self._link_aliases(route)
-            return
+            return _unsettled(before)
+        is_first = before is None and not self._are_known((route.domain, *route.aliases))
         number = self._next_round(before)
         tree = self._new_tree(route.domain)
-        self._fill(tree, route, number)
+        self._fill(tree, route, number, settled=is_first)
         _write(f"{tree}/{marker}", made_from)
         _replace_link(link, f"../trees/{os.path.basename(tree)}")
         self._link_aliases(route)
         self._drop_aliases(route.domain, keep=route.aliases, before=before)
         if before is not None:
             shutil.rmtree(before, ignore_errors=True)
+        return _unsettled(tree)
+
+    def settle(self, tree: str) -> bool:
+        """Take the next step to the short ways through a tree, if it is still the one that holds.
+
+        True if there is another step to take, FORGOTTEN seconds later: a request that has not found a mapping
+        in first/ because it was not there yet, must not find the way to the app.
+        """
+        domain = os.path.basename(tree).rpartition(".")[0]
+        if self._tree_of(f"{self._run}/sites/{domain}") != tree:
+            return False
+        if os.path.exists(f"{tree}/first{_SHUT}"):
+            os.rename(f"{tree}/first{_SHUT}", f"{tree}/first")
+            return True
+        if os.path.exists(f"{tree}/first"):
+            _open_way(tree)
+        return False
 
     def withdraw(self, domain: str) -> None:
         """Have nginx know nothing of the site from now on."""
@@ -95,6 +123,7 @@ class Routes:
         tree = self._tree_of(link)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(link)
+            self._note_left(domain)
         self._drop_aliases(domain, keep=(), before=tree)
         if tree is not None:
             shutil.rmtree(tree, ignore_errors=True)
@@ -155,6 +184,18 @@ class Routes:
             return None
         return f"{self._run}/trees/{os.path.basename(target)}" if target.startswith("../trees/") else None
 
+    def _note_left(self, name: str) -> None:
+        now = time.monotonic()
+        self._left = {one: left for one, left in self._left.items() if now - left < FORGOTTEN} | {name: now}
+
+    def _are_known(self, names: Collection[str]) -> bool:
+        """Whether nginx may remember something of one of these host names."""
+        since = time.monotonic() - FORGOTTEN
+        return any(
+            self._left.get(name, since) > since or os.path.lexists(f"{self._run}/sites/{name}")
+            for name in names
+        )
+
     def _next_round(self, before: str | None) -> int:
         """The number that comes after that of the tree before."""
         if before is None:
@@ -172,7 +213,7 @@ class Routes:
                 continue
             return tree
 
-    def _fill(self, tree: str, route: Route, number: int) -> None:
+    def _fill(self, tree: str, route: Route, number: int, *, settled: bool) -> None:
         if route.has_app:
             os.symlink(f"../../live/{route.domain}", f"{tree}/live")
         if route.speaks_http:
@@ -188,17 +229,16 @@ class Routes:
         if route.static:
             self._fill_static(f"{tree}/static", route, number)
         if _marker(route) == "up":
-            _tell_way(tree, route)
+            _tell_way(tree, route, settled=settled)
 
     def _fill_static(self, folder: str, route: Route, number: int) -> None:
-        marks = [mark for mark in _MARKS if number & mark]
         os.mkdir(folder, 0o755)
-        for mark in marks:
-            _write(f"{folder}/mark{mark}", "")
-        round_folder = f"{folder}/r{''.join(map(str, marks))}"
+        for mark in _MARKS:
+            if number & mark:
+                _write(f"{folder}/mark{mark}", "")
         for url, path in route.static:
             segments = _segments(url)
-            link = "/".join((round_folder, str(len(segments)), *segments))
+            link = "/".join((folder, str(len(segments)), *segments))
             os.makedirs(os.path.dirname(link), mode=0o755, exist_ok=True)
             os.symlink(path, link)
             os.lchown(link, route.uid, route.gid)
@@ -214,21 +254,36 @@ class Routes:
                 with contextlib.suppress(OSError):
                     if os.readlink(link) == domain:
                         os.unlink(link)
+                        self._note_left(alias)
 
 
-def _tell_way(tree: str, route: Route) -> None:
+def _tell_way(tree: str, route: Route, *, settled: bool) -> None:
     """What nginx looks for first: whether a path is mapped, and whether all others go to the app."""
     mappings = [_segments(url) for url, _ in route.static]
-    if any(len(segments) != 1 for segments in mappings):
+    can_be_short = all(len(segments) == 1 for segments in mappings)
+    if mappings and can_be_short:
+        first = f"{tree}/first{'' if settled else _SHUT}"
+        os.mkdir(first, 0o755)
+        for (segment,) in mappings:
+            _write(f"{first}/{segment}", "")
+    if mappings and not (settled and can_be_short):
         _write(f"{tree}/mapped", "")
-        return
-    if mappings:
-        os.mkdir(f"{tree}/first", 0o755)
-    for (segment,) in mappings:
-        _write(f"{tree}/first/{segment}", "")
-    if route.has_app:
-        has_failed = os.path.exists(f"{tree}/live/failed")
-        _write(f"{tree}/{_WAYS[route.speaks_http]}{_SHUT if has_failed else ''}", "")
+    else:
+        _open_way(tree)
+
+
+def _open_way(tree: str) -> None:
+    """Have all that is not in first/ go right to the app, if there is one."""
+    if os.path.lexists(f"{tree}/live"):
+        way = _WAYS[os.path.exists(f"{tree}/http")]
+        _write(f"{tree}/{way}{_SHUT if os.path.exists(f'{tree}/live/failed') else ''}", "")
+
+
+def _unsettled(tree: str) -> str | None:
+    """The tree, if `settle` has, or may have, something to do with it."""
+    names = ("first", f"first{_SHUT}")
+    has_first = any(os.path.exists(f"{tree}/{name}") for name in names)
+    return tree if has_first and os.path.exists(f"{tree}/mapped") else None
 
 
 def _segments(url: str) -> list[str]:

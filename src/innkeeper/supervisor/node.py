@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterable
 from typing import Any
 
 from innkeeper.edge import logs
-from innkeeper.edge.routes import Route
+from innkeeper.edge.routes import FORGOTTEN, Route
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
 from innkeeper.supervisor import starting
@@ -207,7 +208,7 @@ class Node:
     def _publish(self, wanted: SiteSpec) -> None:
         layout, tenant = self.services.layout, self.services.tenants[wanted.tenant]
         logs.prepare(layout, wanted.domain, gid=tenant.uid, nginx_user=self.services.settings.nginx_user)
-        self.services.routes.publish(
+        tree = self.services.routes.publish(
             Route(
                 domain=wanted.domain,
                 aliases=wanted.aliases,
@@ -223,3 +224,9 @@ class Node:
                 password=(wanted.password.user, wanted.password.hash) if wanted.password else None,
             )
         )
+        if tree is not None:
+            asyncio.get_running_loop().call_later(FORGOTTEN, self._settle, tree)
+
+    def _settle(self, tree: str) -> None:
+        if self.services.routes.settle(tree):
+            asyncio.get_running_loop().call_later(FORGOTTEN, self._settle, tree)
