@@ -30,12 +30,19 @@ class Outcome(NamedTuple):
 
 
 def hammer(
-    port: int, hosts: Sequence[str], seconds: float, *, connections: int, path: str = "/", close: bool = False
+    port: int,
+    hosts: Sequence[str],
+    seconds: float,
+    *,
+    connections: int,
+    path: str = "/",
+    close: bool = False,
+    threads: int = 1,
 ) -> Outcome:
     """Ask the hosts at random over so many connections, each as soon as it was answered."""
     command = [
         "wrk",
-        "-t1",
+        f"-t{threads}",
         f"-c{connections}",
         f"-d{seconds:g}s",
         "--timeout",

@@ -13,10 +13,15 @@ CONNECTIONS = 16
 
 
 class Way(NamedTuple):
-    """How the site is asked."""
+    """How the site is asked.
+
+    A visitor of one thread needs 44 µs for a request over a connection of its own, nginx 33 for a small file: with
+    one thread that way would show how quick the visitor is. It has two; then both CPUs are busy.
+    """
 
     path: str
     close: bool
+    threads: int = 1
 
 
 WAYS = {
@@ -24,7 +29,7 @@ WAYS = {
     "dynamic, a connection each": Way("/", True),
     "static, 1 kB": Way("/static/small.txt", False),
     "static, 1 MB": Way("/static/large.bin", False),
-    "static, 1 kB, a connection each": Way("/static/small.txt", True),
+    "static, 1 kB, a connection each": Way("/static/small.txt", True, threads=2),
 }
 
 
@@ -51,6 +56,7 @@ def measure(
                             connections=CONNECTIONS,
                             path=way.path,
                             close=way.close,
+                            threads=way.threads,
                         )
                     )
         found[name] = {
