@@ -137,7 +137,7 @@ class Bench:
         )
         bare = (GunicornBare, UvicornBare) if self.size.full else ()
         # Shorter runs tell most of wrk's first second, in which the scheduler has yet to learn how busy it is.
-        rounds, seconds = (5, 4.0) if self.size.full else (5, 1.0)
+        rounds, seconds = (5, 4.0) if self.size.full else (3, 2.0)
         return {
             "Flask": self._warm((*kinds, *bare[:1]), "Flask", seconds, rounds),
             **({"FastAPI": self._warm((Innkeeper, *bare[1:]), "FastAPI", seconds, rounds)} if bare else {}),
@@ -241,7 +241,7 @@ class Bench:
             return learning.measure(node, 50, self.progress)
 
     def walls(self) -> dict[str, Any]:
-        return walls.measure(5, self.progress)
+        return walls.measure(5, 7 if self.size.full else 3, self.progress)
 
     def neighbours(self) -> dict[str, Any]:
         with running(settings=neighbours.SETTINGS) as node:

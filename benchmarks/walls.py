@@ -19,20 +19,19 @@ BARE = (
     "--inh-caps",
     "-sys_admin",
 )  # no namespaces, so no own root
-_PAIRS = 7  # of nodes, one with walls and one without
 _ROUNDS = 4
 _SECONDS = 1
 
 
-def measure(sites: int, progress: Progress) -> dict[str, float]:
+def measure(sites: int, pairs: int, progress: Progress) -> dict[str, float]:
     """Medians of cold starts (ms) and of requests a second, with walls and without; difference and ratio.
 
-    Nodes of one kind differ among themselves by as much as a sixth, so there are several of each.
+    Nodes of one kind differ among themselves by as much as a sixth, so there are several `pairs` of them.
     """
-    task = progress.add_task("walls", total=_PAIRS)
+    task = progress.add_task("walls", total=pairs)
     starts: dict[str, list[float]] = {"walled": [], "bare": []}
     rates: dict[str, list[float]] = {"walled": [], "bare": []}
-    for _ in range(_PAIRS):
+    for _ in range(pairs):
         with running() as walled, running(prefix=BARE) as bare:
             nodes = {"walled": walled, "bare": bare}
             for number in range(sites):
