@@ -180,7 +180,7 @@ class Bench:
     def memory(self) -> dict[str, Any]:
         """Bytes (PSS) of an awake site, by kind."""
         found = {}
-        for kind in ("plain WSGI", "Flask", "Django"):
+        for kind in ("plain WSGI", "Flask", "Django") if self.size.full else ("Flask",):
             with self._node() as node:
                 sites = [
                     node.make(f"user{number}", kind)
