@@ -32,6 +32,7 @@ import contextlib
 import os
 import shutil
 import time
+from collections import OrderedDict
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -74,7 +75,9 @@ class Routes:
         self._run = str(layout.run)
         self._logs = str(layout.logs)
         self._generation = 0
-        self._left: dict[str, float] = {}  # host names that led to a site until a moment ago: when they did
+        self._left: OrderedDict[str, float] = (
+            OrderedDict()
+        )  # names that led to a site until a moment ago, and when
         for name in ("sites", "trees", "live"):
             layout.run.joinpath(name).mkdir(mode=0o755, exist_ok=True)
 
@@ -186,7 +189,10 @@ class Routes:
 
     def _note_left(self, name: str) -> None:
         now = time.monotonic()
-        self._left = {one: left for one, left in self._left.items() if now - left < FORGOTTEN} | {name: now}
+        self._left[name] = now
+        self._left.move_to_end(name)
+        while now - next(iter(self._left.values())) >= FORGOTTEN:
+            self._left.popitem(last=False)
 
     def _are_known(self, names: Collection[str]) -> bool:
         """Whether nginx may remember something of one of these host names."""
