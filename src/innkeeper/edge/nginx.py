@@ -38,8 +38,9 @@ def render(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, o
         max_body=settings.max_body,
         site_connections=settings.connections,
         max_domain=limits.MAX_DOMAIN,
+        # deferred: whoever connects and says nothing yet is the kernel's for a second; nginx is woken once, not twice
         listen="\n".join(
-            f"        listen {_spell(address)} default_server backlog=4096;" for address in http
+            f"        listen {_spell(address)} default_server backlog=4096 deferred;" for address in http
         ),
         uwsgi=_indented(_read("uwsgi.conf")),
         http=_indented(_read("http.conf")),
