@@ -6,10 +6,13 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import socket
 import time
+from pathlib import Path
 
 from tests.node.harness import Node, await_true, socket_ports
 
+ESTABLISHED, SYN_RECEIVED = "01", "03"  # in /proc/net/tcp
 ECHO = """
 import hashlib, json
 def application(environ, start_response):
@@ -35,6 +38,30 @@ def test_first_request_wakes_the_site(node: Node) -> None:
     assert found["wakes"] == 1
     assert found["cold_start_ms"] > 0
     assert found["problems"] == []
+
+
+def test_who_connects_early_and_speaks_late_is_answered(node: Node) -> None:
+    """Who has said nothing is the kernel's for a second or two, and only then nginx's."""
+    node.app("early.test")
+    visitors = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(2)]
+    for visitor, wait in zip(visitors, (0.1, 4.0)):
+        time.sleep(wait)
+        own = visitor.getsockname()[1]
+        assert tcp_state(node.port, own) == (SYN_RECEIVED if wait < 1 else ESTABLISHED)
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: early.test\r\nConnection: close\r\n\r\n")
+        visitor.settimeout(10)
+        with visitor.makefile("rb") as answer:
+            assert answer.read().startswith(b"HTTP/1.1 200 ")
+        visitor.close()
+
+
+def tcp_state(port: int, of: int) -> str:
+    """What the kernel says of the connection of local port `of` to `port`, at its receiving end."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        local, remote, state = line.split()[1:4]
+        if (int(local.rpartition(":")[2], 16), int(remote.rpartition(":")[2], 16)) == (port, of):
+            return state
+    return "none"
 
 
 def test_large_post_to_a_sleeping_site_arrives_whole(node: Node) -> None:
