@@ -40,9 +40,7 @@ from innkeeper.spec.node import Layout
 
 _MARKS = (1, 2, 4)
 _ROUNDS = 8
-FORGOTTEN = (
-    2.0  # seconds after which nginx remembers nothing of a path; it does for one, and needs some to look
-)
+FORGOTTEN = 2.0  # seconds after which nginx remembers nothing of a path: it does so for one
 UWSGI_SOCKET, HTTP_SOCKET = "sock", "http"
 _SHAPE = 7  # of the trees; another number has all of them made anew
 _FLAGS = ("failed", "busy", "slow")
@@ -75,9 +73,7 @@ class Routes:
         self._run = str(layout.run)
         self._logs = str(layout.logs)
         self._generation = 0
-        self._left: OrderedDict[str, float] = (
-            OrderedDict()
-        )  # names that led to a site until a moment ago, and when
+        self._left: OrderedDict[str, float] = OrderedDict()  # host names that lead nowhere, and since when
         for name in ("sites", "trees", "live"):
             layout.run.joinpath(name).mkdir(mode=0o755, exist_ok=True)
 
