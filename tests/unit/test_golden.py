@@ -20,7 +20,7 @@ NODE = Layout(Path("/srv/node"))
 def generated() -> dict[str, str]:
     addresses = [("0.0.0.0", 80), ("::", 80)]
     return {
-        "nginx.conf": nginx.render(NODE, NodeSettings(max_body="50m"), addresses, open_files=200_000),
+        "nginx.conf": nginx.render(NODE, NodeSettings(max_body="50m"), addresses, open_files=200_000, cpus=4),
         "404.html": pages.render_all()["404"],
     }
 
@@ -35,7 +35,9 @@ def test_golden(name: str) -> None:
 
 def test_roots_that_nginx_would_misread_are_refused() -> None:
     with pytest.raises(ValueError, match="root"):
-        nginx.render(Layout(Path("/srv/my node;")), NodeSettings(), [("0.0.0.0", 80)], open_files=1000)
+        nginx.render(
+            Layout(Path("/srv/my node;")), NodeSettings(), [("0.0.0.0", 80)], open_files=1000, cpus=1
+        )
 
 
 def test_types_are_a_block_that_nginx_takes() -> None:

@@ -116,6 +116,7 @@ def test_settings() -> None:
         starts = 4
         max_body = "1G"
         nginx_user = "nginx"
+        nginx_workers = 3
         default_runtime = "python3.12"
         timeout = 60
         idle = 0
@@ -127,6 +128,7 @@ def test_settings() -> None:
         starts=4,
         max_body="1g",
         nginx_user="nginx",
+        nginx_workers=3,
         default_runtime="python3.12",
         timeout=60,
         idle=0,
@@ -142,6 +144,7 @@ def test_settings() -> None:
         "starts = -1",
         'max_body = "100 MB"',
         'nginx_user = "root"',
+        "nginx_workers = -1",
         'nginx_user = "www-data; x"',
         "isolation = true",
         "isolation = []",

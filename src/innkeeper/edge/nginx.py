@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import pwd
 import shutil
 import string
@@ -16,7 +17,7 @@ from innkeeper.spec import limits
 from innkeeper.spec.node import Layout, NodeSettings
 
 Address = tuple[str, int]
-_CONNECTIONS = 16_384  # of each nginx worker, of which a request to an app takes two
+_CONNECTIONS = 32_768  # of each nginx worker, of which a request to an app takes two
 
 
 class _Template(string.Template):
@@ -26,9 +27,16 @@ class _Template(string.Template):
     pattern: ClassVar[Any] = r"@(?:(?P<named>[a-z_]+)@|(?P<escaped>\0)|(?P<braced>\0)|(?P<invalid>\0))"
 
 
-def render(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, open_files: int) -> str:
-    """The configuration's text for a node that listens at `http` and may open so many files a process."""
+def render(
+    layout: Layout, settings: NodeSettings, http: Sequence[Address], *, open_files: int, cpus: int
+) -> str:
+    """The configuration's text for a node that listens at `http` and may open so many files a process.
+
+    If the settings do not say otherwise, one nginx process serves for two CPUs: apps need more of them than nginx
+    does, and the visitors of one process are answered in the order in which they ask.
+    """
     return _Template(_read("nginx.conf")).substitute(
+        workers=settings.nginx_workers or (cpus + 1) // 2,
         open_files=open_files,
         connections=min(_CONNECTIONS, open_files // 2),
         user=settings.nginx_user,
@@ -54,7 +62,8 @@ def install(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, 
     files.ensure_directory(layout.lib / "edge", mode=0o700, uid=user.pw_uid)
     layout.routes.mkdir(mode=0o755, exist_ok=True)  # nginx stands in it
     files.write_atomically(layout.run / "mime.types", mime.render())
-    files.write_atomically(layout.run / "nginx.conf", render(layout, settings, http, open_files=open_files))
+    text = render(layout, settings, http, open_files=open_files, cpus=len(os.sched_getaffinity(0)))
+    files.write_atomically(layout.run / "nginx.conf", text)
     folder = layout.run / "pages" / ".innkeeper"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages.render_all().items():

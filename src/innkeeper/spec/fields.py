@@ -57,6 +57,7 @@ Timeout = Annotated[int, Meta(ge=1, le=limits.MAX_TIMEOUT, examples=[limits.DEFA
 Longest = Annotated[int, Meta(ge=0, le=limits.MAX_LONGEST, examples=[limits.DEFAULT_LONGEST])]
 Idle = Annotated[int, Meta(ge=0, le=limits.MAX_IDLE, examples=[limits.DEFAULT_IDLE])]
 Starts = Annotated[int, Meta(ge=0, le=limits.MAX_STARTS, examples=[8])]
+NginxWorkers = Annotated[int, Meta(ge=0, le=limits.MAX_NGINX_WORKERS, examples=[2])]
 Tasks = Annotated[int, Meta(ge=16, le=limits.MAX_TASKS, examples=[256])]
 CpuPercent = Annotated[int, Meta(ge=0, le=limits.MAX_CPU, examples=[100])]
 Weight = Annotated[int, Meta(ge=1, le=limits.MAX_WEIGHT, examples=[100])]

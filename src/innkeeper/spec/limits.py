@@ -39,6 +39,7 @@ DEFAULT_IDLE: Final = 900
 MAX_LONGEST: Final = 30 * 86_400
 DEFAULT_LONGEST: Final = 86_400
 MAX_STARTS: Final = 1000
+MAX_NGINX_WORKERS: Final = 512
 
 MAX_TASKS: Final = 32_768
 MAX_CPU: Final = 100_000  # hundredths of a core

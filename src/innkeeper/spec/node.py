@@ -212,6 +212,12 @@ class NodeSettings(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=
     nginx_user: Annotated[fields.SystemUser, Meta(description="the Unix user that nginx serves as")] = (
         "www-data"
     )
+    nginx_workers: Annotated[
+        fields.NginxWorkers,
+        Meta(
+            description="processes of nginx; 0 = one for two CPUs. More help where static files lie on slow disks"
+        ),
+    ] = 0
     default_runtime: Annotated[
         fields.RuntimeName | None,
         Meta(description="the runtime of apps that name none; if not given, the last by name"),

@@ -15,8 +15,10 @@ import signal
 import sys
 import threading
 import traceback
-from typing import Any, Callable, Dict, Iterable, Iterator
+from typing import Any, Callable, Dict, Iterable, Iterator, Optional
 from wsgiref.util import FileWrapper
+
+from innkeeper.worker.turns import Turns
 
 Environ = Dict[str, Any]
 App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -50,8 +52,11 @@ TOO_SLOW = _PAGE.format(
 ).encode()
 
 
-def guarded(app: App, largest_body: int = 0) -> App:
-    """The app, finishing what it leaves undone; bodies larger than `largest_body` bytes (0 = any) are refused."""
+def guarded(app: App, largest_body: int = 0, turns: Optional[Turns] = None) -> App:
+    """The app, finishing what it leaves undone; bodies larger than `largest_body` bytes (0 = any) are refused.
+
+    `turns`: of its threads, if it has several.
+    """
 
     def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if not hasattr(_thread, "hears"):
@@ -59,6 +64,8 @@ def guarded(app: App, largest_body: int = 0) -> App:
                 signal.SIG_SETMASK, ()
             )  # the process's own go to its main thread all the same
             _thread.hears = True
+        if turns is not None:
+            turns.begin()
         body = environ["wsgi.input"]
         environ["wsgi.file_wrapper"] = _Sender(environ["wsgi.file_wrapper"])
         environ["wsgi.errors"] = (
@@ -75,6 +82,8 @@ def guarded(app: App, largest_body: int = 0) -> App:
             headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(FAILED)))]
             start_response("500 Internal Server Error", headers)
             result = [FAILED]
+        if turns is not None:
+            turns.end()
         if not environ.get("CONTENT_LENGTH") or environ["CONTENT_LENGTH"] == "0":
             return result
         if isinstance(result, (list, tuple)) or hasattr(result, "read"):

@@ -15,6 +15,7 @@ from innkeeper.worker import answering, application, ending
 from innkeeper.worker.monitor import RESERVE
 from innkeeper.worker.requests import InFlight
 from innkeeper.worker.serving import Server
+from innkeeper.worker.turns import Turns
 
 _SETUP_FILES = 64  # uWSGI closes 3..limit one by one at start: keep it short, raise the limit afterwards
 _BUFFER = 65535  # bytes of request headers, the most that a uwsgi packet holds
@@ -82,7 +83,7 @@ class WsgiServer(Server):
             ),
         )
         uwsgi.atexit = _in_turn(_own(getattr(uwsgi, "atexit", None)), ending.end)
-        return answering.guarded(app, self._order.body)
+        return answering.guarded(app, self._order.body, Turns() if self._order.threads > 1 else None)
 
 
 def _finish() -> None:
