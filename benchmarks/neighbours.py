@@ -7,7 +7,7 @@ import os
 import statistics
 import threading
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.progress import Progress
 
@@ -93,6 +93,9 @@ ATTACKS = {
 SETTINGS = '[tenant_limits]\ncpu_seconds = 5\ndisk = "300m"\n'
 
 
+Figures = dict[str, dict[str, Any]]  # by attack
+
+
 class Latency(NamedTuple):
     """Milliseconds of the requests of one measurement."""
 
@@ -109,9 +112,9 @@ def prepare(node: Node) -> None:
         node.get(domain)
 
 
-def measure(node: Node, seconds: float, progress: Progress) -> dict[str, dict[str, float | str]]:
+def measure(node: Node, seconds: float, progress: Progress) -> Figures:
     """For each attack: p99 alone (before and after), p99 meanwhile, their ratio, and the Problem that came of it."""
-    found: dict[str, dict[str, float | str]] = {}
+    found: Figures = {}
     for name, (action, code) in progress.track(ATTACKS.items(), description="attacks"):
         before = watch(node, seconds / 2)
         _attack(node, action)
@@ -128,6 +131,22 @@ def measure(node: Node, seconds: float, progress: Progress) -> dict[str, dict[st
             "ratio": meanwhile.p99 / alone,
             "failed": meanwhile.failed,
             "problem": problem,
+        }
+    return found
+
+
+def middle(rounds: list[Figures]) -> Figures:
+    """Of each attack the round with the middle ratio, with the ratios and failures of all.
+
+    A p99 is made by ten requests, and the machine has pauses of its own.
+    """
+    found: Figures = {}
+    for name in ATTACKS:
+        ordered = sorted((each[name] for each in rounds), key=lambda of: float(of["ratio"]))
+        found[name] = {
+            **ordered[len(ordered) // 2],
+            "failed": sum(of["failed"] for of in ordered),
+            "ratios": [each[name]["ratio"] for each in rounds],
         }
     return found
 

@@ -40,6 +40,13 @@ def test_roots_that_nginx_would_misread_are_refused() -> None:
         )
 
 
+@pytest.mark.parametrize(("asked", "cpus", "found"), [(0, 1, 1), (0, 2, 1), (0, 3, 2), (0, 8, 4), (3, 1, 3)])
+def test_one_nginx_process_for_two_cpus(asked: int, cpus: int, found: int) -> None:
+    settings = NodeSettings(nginx_workers=asked)
+    text = nginx.render(NODE, settings, [("0.0.0.0", 80)], open_files=1000, cpus=cpus)
+    assert f"\nworker_processes {found};\n" in text
+
+
 def test_types_are_a_block_that_nginx_takes() -> None:
     text = mime.render()
     assert "    text/javascript mjs;\n" in text
