@@ -206,9 +206,8 @@ class Keeper:
             if ward is self._supervisor and self._channel is not None:
                 for _ in select.select([self._channel], [], [], 0)[0]:
                     self._listen()
-            pid, _status = os.waitpid(ward.process.pid, os.WNOHANG)
-            if pid:
+            if ward.process.poll() is not None:  # it may have ended already, told by whoever told us
                 return
             time.sleep(0.02)
         ward.process.kill()
-        os.waitpid(ward.process.pid, 0)
+        ward.process.wait()

@@ -8,11 +8,22 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.node.harness import Node, alive, await_true, running
+
+SLOW = """
+import time
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(2)
+    start_response("200 OK", [])
+    return [b"here"]
+"""
 
 # Root without CAP_SYS_ADMIN, as in an unprivileged container: no namespaces, no mounts.
 UNPRIVILEGED = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
@@ -95,6 +106,24 @@ def application(environ, start_response):
         everything = node.pids()
         assert node.stop() == 0
         await_true(lambda: not [pid for pid in everything if alive(pid)], 5)
+
+
+def test_a_supervisor_that_dies_while_the_node_ends_does_not_keep_it_from_ending() -> None:
+    with running() as node:
+        node.app("slow.localhost", SLOW)
+        node.get("slow.localhost")
+        everything, supervisor = node.pids(), node.status()["supervisor_pid"]
+        with ThreadPoolExecutor() as pool:
+            visit = pool.submit(node.get, "slow.localhost", "/slow")
+            time.sleep(0.5)  # it is at the app
+            assert node.process is not None
+            node.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            os.kill(supervisor, signal.SIGKILL)
+            assert visit.result().status == 200
+            assert node.wait() == 0, node.words.read_text()
+        await_true(lambda: not [pid for pid in everything if alive(pid)], 5)
+        assert "Traceback" not in node.words.read_text()
 
 
 def test_full_isolation_asked_for_and_not_to_be_had_is_refused() -> None:
