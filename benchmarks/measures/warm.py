@@ -10,9 +10,7 @@ from benchmarks import load
 from benchmarks.systems.base import App, System
 
 CONNECTIONS = 16
-THREADS = (
-    2  # of the visitors: one needs longer for a request over a new connection than nginx for a small file
-)
+THREADS = 2  # of the visitors: for a small file over a new connection one needs longer than nginx
 
 
 class Way(NamedTuple):
