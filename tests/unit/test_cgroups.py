@@ -44,7 +44,7 @@ def v1(tmp_path: Path, names: tuple[str, ...] = V1_NAMES) -> dict[str, str]:
 def made(group: Group, files: dict[str, str]) -> None:
     """What the kernel puts into a new group."""
     group.make()
-    for place in group._directories():
+    for place in group.directories:
         for name, value in files.items():
             Path(place, name).write_text(value)
 
@@ -53,19 +53,19 @@ def test_version_2_is_below_our_own_group(tmp_path: Path) -> None:
     group = cgroups.find("innkeeper-x", **v2(tmp_path))
     assert group.version == 2
     assert group.controllers == ["memory", "pids", "cpu", "io", "cpuset"]
-    assert list(group._directories()) == [f"{tmp_path}/unified/system.slice/innkeeper.service/innkeeper-x"]
+    assert list(group.directories) == [f"{tmp_path}/unified/system.slice/innkeeper.service/innkeeper-x"]
 
 
 def test_version_2_from_within_its_own_leaf(tmp_path: Path) -> None:
     """A supervisor that is started anew stands in the leaf that the keeper had moved to."""
     group = cgroups.find("innkeeper-x", **v2(tmp_path, own="/system.slice/a.service/innkeeper-x/node"))
-    assert list(group._directories()) == [f"{tmp_path}/unified/system.slice/a.service/innkeeper-x"]
+    assert list(group.directories) == [f"{tmp_path}/unified/system.slice/a.service/innkeeper-x"]
 
 
 def test_version_2_in_a_container(tmp_path: Path) -> None:
     """The mount shows the container's group as its top."""
     group = cgroups.find("innkeeper-x", **v2(tmp_path, own="/docker/abc", top="/docker/abc"))
-    assert list(group._directories()) == [f"{tmp_path}/unified/innkeeper-x"]
+    assert list(group.directories) == [f"{tmp_path}/unified/innkeeper-x"]
 
 
 def test_version_2_beside_others(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_version_2_beside_others(tmp_path: Path) -> None:
     where = v2(tmp_path, own="/user.slice/session-1.scope")
     (tmp_path / "unified/user.slice/session-1.scope/cgroup.procs").write_text(f"{os.getpid() + 1}\n")
     group = cgroups.find("innkeeper-x", **where)
-    assert list(group._directories()) == [f"{tmp_path}/unified/innkeeper-x"]
+    assert list(group.directories) == [f"{tmp_path}/unified/innkeeper-x"]
 
 
 def test_version_2_limits(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_version_2_limits(tmp_path: Path) -> None:
     made(group, dict.fromkeys(names.split(), "") | {"cgroup.subtree_control": ""})
     group.create(LIMITS)
     group.delegate()
-    place = Path(next(iter(group._directories())))
+    place = Path(next(iter(group.directories)))
     assert {name: (place / name).read_text() for name in os.listdir(place)} == {
         "memory.high": str(90 << 20),
         "memory.max": str(100 << 20),
@@ -115,7 +115,7 @@ def test_no_limits(tmp_path: Path) -> None:
     group = cgroups.find("innkeeper-x", **v2(tmp_path))
     made(group, dict.fromkeys(("memory.high", "memory.max", "pids.max", "cpu.max", "cpu.weight"), ""))
     group.create(Limits())
-    place = Path(next(iter(group._directories())))
+    place = Path(next(iter(group.directories)))
     found = {name: (place / name).read_text() for name in os.listdir(place)}
     assert found["memory.max"] == found["memory.high"] == found["pids.max"] == "max"
     assert found["cpu.max"] == "max 100000"
@@ -126,7 +126,7 @@ def test_one_cpu_is_kept_free(tmp_path: Path) -> None:
     made(group, {"cpuset.cpus.effective": "0-2,8\n"})
     busy = group.child("busy")
     made(busy, {"cpuset.cpus": ""})
-    place = Path(next(iter(busy._directories())), "cpuset.cpus")
+    place = Path(next(iter(busy.directories)), "cpuset.cpus")
     busy.keep_a_cpu_free(True)
     assert place.read_text() == "1,2,8"
     busy.keep_a_cpu_free(False)
