@@ -13,6 +13,15 @@ _LONGEST_WAIT = 60.0
 _MAX_TEXT = 20_000
 CRASH_WINDOW = 10.0  # seconds: a worker that ended sooner after it was ready has crashed at once
 PASSING = ("crashed", "request-too-slow", "socket-shut", "not-accepting")  # forgotten at a reload
+OVER_WHEN_LOADED = (
+    "load-failed",
+    "virtualenv-broken",
+    "load-too-slow",
+    "start-failed",
+    "sandbox-failed",
+    "crash-loop",
+    "disk-full",
+)
 CRASHES = 3  # in a row, and the site is failed
 
 

@@ -17,6 +17,7 @@ from innkeeper.kernel import processes, sockets
 from innkeeper.spec.problem import Problem
 
 Hear = Callable[["Worker", str, dict[str, Any]], None]
+DRAIN_SLACK = 20.0  # seconds past the time limit of requests after which a draining worker is killed
 
 
 class Worker:
@@ -74,6 +75,11 @@ class Worker:
             sockets.send(self.channel, {"do": word}, descriptors)
         except OSError:
             self.kill()
+
+    def drain(self, seconds: float) -> None:
+        """Have it accept nothing more, finish what it has and end; kill it after so many seconds."""
+        self.ask("drain")
+        self.end_within(seconds)
 
     def kill(self) -> None:
         """End it and all in its sandbox now."""
