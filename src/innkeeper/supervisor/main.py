@@ -14,7 +14,6 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from innkeeper.edge.routes import Routes
 from innkeeper.kernel import files, namespaces, processes
@@ -24,12 +23,13 @@ from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.tenant import TenantSpec, parse_tenant
 from innkeeper.spec.values import bytes_of
-from innkeeper.supervisor import adoption, confines, helpers, report, starting
+from innkeeper.supervisor import adoption, confines, starting
 from innkeeper.supervisor.acceptance import Acceptance
 from innkeeper.supervisor.admission import Admission
+from innkeeper.supervisor.answers import Answers
 from innkeeper.supervisor.budget import Budget
 from innkeeper.supervisor.confines import Confines
-from innkeeper.supervisor.control import Control, Reply
+from innkeeper.supervisor.control import Control
 from innkeeper.supervisor.courtesy import Courtesy
 from innkeeper.supervisor.custody import Custody
 from innkeeper.supervisor.disk import Disk
@@ -60,7 +60,7 @@ def log(text: str) -> None:
 
 
 class Supervisor:
-    """The parts, and the requests that come to them from outside."""
+    """The parts, and what happens to all of them."""
 
     def __init__(self, root: Path, channel: socket.socket, isolation: str) -> None:
         self.layout = Layout(root)
@@ -96,7 +96,7 @@ class Supervisor:
         self.services.routes.sweep(set(self.node.published))
         gc.collect()
         gc.freeze()
-        Control(self._answer)
+        Control(Answers(self.node, self.upkeep, self.isolation).answer)
         self._watch_files()
         self.node.refresh()  # what changed between the first look and the watch
         loop.add_reader(self._custody.channel.fileno(), self._on_keeper)
@@ -270,38 +270,6 @@ class Supervisor:
     def _on_keeper(self) -> None:
         """The keeper says nothing unasked: readable means that it is gone, and so must we be."""
         self._stopped.set()
-
-    # ── the control socket ───────────────────────────────────────────────────────────────────────────────
-
-    def _answer(self, request: dict[str, Any], descriptors: list[int], reply: Reply) -> None:
-        word = request["do"]
-        if word == "status":
-            reply.send(report.status(self.node, self.isolation))
-        elif word == "run":
-            helpers.run(request, descriptors, reply, self.services)
-        elif word == "runtimes":
-            reply.send(self.upkeep.report(self.node))
-        elif word == "warm":
-            self.upkeep.warm(request["runtime"], reply)
-        elif word == "site":
-            domain = self._known(request["domain"], reply)
-            if domain:
-                reply.send(report.site(self.node, domain))
-        elif word == "reload":
-            domain = self._known(request["domain"], reply)
-            if domain and domain in self.node.sites:
-                self.node.sites[domain].reload()
-                reply.send(report.site(self.node, domain))
-            elif domain:
-                reply.refuse(f"{domain} is a static site: there is no app to reload")
-        else:
-            reply.refuse(f"this node does not know the request {word!r}; is it older than the command?")
-
-    def _known(self, domain: str, reply: Reply) -> str | None:
-        if domain in self.node.published or domain in self.node.registry.faults or domain in self.node.faults:
-            return domain
-        reply.refuse(f"there is no site {domain!r}; `innkeeper site list` shows those there are")
-        return None
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 
