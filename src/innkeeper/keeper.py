@@ -13,12 +13,13 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from innkeeper.kernel import processes, sockets
 
 STOP_PATIENCE = 8.0  # seconds for requests in flight to end when the node is stopped
+_OPEN_LIMIT = 60.0  # seconds until visitors are let in although not all sites may be in place yet
 _RESTART_WAITS = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before the nth restart in a row
 _STEADY = 5.0  # seconds after which a child counts as well, and its next restart is at once
 
@@ -80,11 +81,13 @@ class Keeper:
 
     def __init__(
         self,
+        listeners: Sequence[socket.socket],
         start_supervisor: Callable[[socket.socket], subprocess.Popen[bytes]],
         start_edge: Callable[[], subprocess.Popen[bytes]],
         log: Callable[[str], None],
         on_ready: Callable[[], None],
     ) -> None:
+        self._listeners = listeners  # connections wait in them while nginx is not there
         self._start_supervisor = start_supervisor
         self._log = log
         self._on_ready = on_ready
@@ -92,6 +95,7 @@ class Keeper:
         self._channel: socket.socket | None = None
         self._supervisor = Ward("supervisor", self._launch_supervisor)
         self._edge = Ward("nginx", start_edge)
+        self._edge.due += _OPEN_LIMIT
         self._stopping = False
         self._announced = False
         self._poll = select.poll()
@@ -151,15 +155,23 @@ class Keeper:
             self._forget_channel()
             return
         message, descriptors = received
-        if message.get("say") == "ready":
-            if not self._announced:
-                self._announced = True
-                self._on_ready()
+        word = message.get("say")
+        if word == "published":
+            self._open()
+        elif word == "ready" and not self._announced:
+            self._announced = True
+            self._on_ready()
+        if word:
             return
         try:
             self._store.handle(message, descriptors, self._channel)
         except OSError:
             self._forget_channel()
+
+    def _open(self) -> None:
+        """Let visitors in. Before all sites are in place they would be told that there are none; so they wait."""
+        if self._edge.due:
+            self._edge.due = time.monotonic()
 
     def _reap(self) -> None:
         while True:
@@ -173,6 +185,7 @@ class Keeper:
                 if ward.process is not None and ward.process.pid == pid:
                     if ward is self._supervisor:
                         self._read_last_words()
+                        self._open()  # what is in place can be served without it
                     self._log(ward.ended(status))
 
     def _read_last_words(self) -> None:
@@ -186,6 +199,8 @@ class Keeper:
         """Let requests in flight end, then end every process of the node."""
         self._log("stopping")
         end = time.monotonic() + STOP_PATIENCE
+        for listener in self._listeners:  # who comes after nginx's end does not wait in vain
+            listener.close()
         self._end_ward(self._edge, signal.SIGQUIT, end)
         self._end_ward(self._supervisor, signal.SIGTERM, end + 2.0)
         self._forget_channel()

@@ -24,6 +24,12 @@ from innkeeper.kernel import processes
 from innkeeper.spec.node import Layout
 
 START_LIMIT = 40.0
+_HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 PLAIN = """
 import os, sys
 def application(environ, start_response):
@@ -55,13 +61,21 @@ class Answer:
 class Node:
     """`innkeeper up` at a root of its own; `close` ends it and deletes the root."""
 
-    def __init__(self, root: Path | None = None, *, settings: str = "", prefix: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        settings: str = "",
+        prefix: tuple[str, ...] = (),
+        listener: socket.socket | None = None,
+    ) -> None:
         # Not pytest's tmp_path: nginx's user has to get through, and socket paths are short.
         self.root = root or Path(tempfile.mkdtemp(prefix="ik", dir="/tmp"))
         self.root.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o755)
         self.layout = Layout(self.root)
-        self.port = free_port()
+        self.listener = listener  # handed over as systemd does it, in place of --http
+        self.port = listener.getsockname()[1] if listener else free_port()
         self.prefix = prefix
         self.process: subprocess.Popen[bytes] | None = None
         self.words = self.root / "node.log"
@@ -77,10 +91,11 @@ class Node:
         began = time.monotonic()
         with self.words.open("ab") as words:
             self.process = subprocess.Popen(
-                [*self.prefix, *self.command("up", "--http", f"127.0.0.1:{self.port}")],
+                [*self.prefix, *self._up()],
                 stdout=subprocess.PIPE,
                 stderr=words,
                 stdin=subprocess.DEVNULL,
+                pass_fds=(self.listener.fileno(),) if self.listener else (),
             )
         assert self.process.stdout is not None
         lines: queue.Queue[bytes] = queue.Queue()
@@ -93,6 +108,11 @@ class Node:
                     return time.monotonic() - began
                 assert line, f"the node ended: {self.words.read_text()}"
             assert time.monotonic() - began < START_LIMIT, f"not ready: {self.words.read_text()}"
+
+    def _up(self) -> list[str]:
+        if self.listener is None:
+            return self.command("up", "--http", f"127.0.0.1:{self.port}")
+        return [sys.executable, "-c", _HAND_OVER, str(self.listener.fileno()), *self.command("up")]
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.harness import Node, alive, await_true, running
+from tests.node.harness import Load, Node, alive, await_true, running
 
 SLOW = """
 import time
@@ -57,6 +58,36 @@ def test_taken_port_is_refused_with_a_next_step(node: Node) -> None:
         assert "→" in refused.stderr
     finally:
         other.close()
+
+
+def test_no_request_is_lost_while_another_node_takes_the_place_of_one() -> None:
+    """As in an upgrade: systemd holds the sockets, and visitors wait in them."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        node = Node(listener=listener)
+        try:
+            node.start()
+            node.app("kept.test")
+            with Load(node, "kept.test") as load:
+                for _ in range(3):
+                    assert node.stop() == 0
+                    before = load.answers
+                    node.start()
+                    await_true(lambda before=before: load.answers > before + 10, 10)
+            assert load.failures == []
+        finally:
+            node.close()
+
+
+def test_a_socket_of_another_kind_is_refused() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind(("127.0.0.1", 0))
+        node = Node(listener=datagrams)
+        try:
+            with pytest.raises(AssertionError, match="not a listening TCP socket"):
+                node.start()
+            assert node.wait() == 2
+        finally:
+            node.close()
 
 
 @pytest.mark.parametrize(

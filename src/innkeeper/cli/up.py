@@ -32,6 +32,7 @@ EPILOG = "Example: innkeeper --root /srv/node up --http 0.0.0.0:80"
 
 _BACKLOG = 4096
 _WANTED_FILES = 200_000
+_FIRST_INHERITED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 _RESOLVER = Path("/etc/resolv.conf")
 
 
@@ -39,7 +40,11 @@ def up(
     ctx: typer.Context,
     http: Annotated[
         list[str] | None,
-        typer.Option(metavar="ADDR:PORT", help="Serve HTTP here; may be given more than once."),
+        typer.Option(
+            metavar="ADDR:PORT",
+            help="Serve HTTP here; may be given more than once. Without it: at the sockets that systemd hands over, "
+            "or at 0.0.0.0:80.",
+        ),
     ] = None,
     https: Annotated[
         list[str] | None,
@@ -58,13 +63,14 @@ def up(
     lock = _prepare(layout, settings)
     isolation = _check_host(layout, settings)
     open_files = processes.raise_file_limit(_WANTED_FILES)
-    listeners = [_listen(address) for address in http or ["0.0.0.0:80"]]
+    listeners = [_listen(address) for address in http or ()] or _inherit() or [_listen("0.0.0.0:80")]
     addresses = [listener.getsockname()[:2] for listener in listeners]
     nginx.install(layout, settings, addresses, open_files=open_files)
     doors: list[int] = []
     with contextlib.suppress(OSError):  # said already, and the supervisor goes on without limits
         doors = confines.settle(layout)
     keeper = Keeper(
+        listeners,
         lambda channel: _start_supervisor(layout, channel, isolation),
         lambda: _start_nginx(layout, listeners, closed, doors),
         supervisor.log,
@@ -196,6 +202,26 @@ def _listen(address: str) -> socket.socket:
     listener.listen(_BACKLOG)
     listener.setblocking(False)  # nginx takes inherited sockets as they are
     return listener
+
+
+def _inherit() -> list[socket.socket]:
+    """The listening sockets of a systemd .socket unit, at which visitors wait between two nodes: sd_listen_fds(3)."""
+    count = os.environ.pop("LISTEN_FDS", "")
+    if os.environ.pop("LISTEN_PID", "") != str(os.getpid()) or not count.isdigit():
+        return []
+    os.environ.pop("LISTEN_FDNAMES", None)
+    listeners = [socket.socket(fileno=_FIRST_INHERITED + number) for number in range(int(count))]
+    for listener in listeners:
+        is_tcp = listener.family in (socket.AF_INET, socket.AF_INET6) and listener.type == socket.SOCK_STREAM
+        if not is_tcp or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            fail(
+                f"descriptor {listener.fileno()}, handed over by systemd, is not a listening TCP socket",
+                "Have only lines such as `ListenStream=0.0.0.0:80` in the .socket unit, and no `Accept=yes`.",
+                2,
+            )
+        listener.setblocking(False)
+        listener.set_inheritable(False)
+    return listeners
 
 
 def _start_supervisor(layout: Layout, channel: socket.socket, isolation: str) -> subprocess.Popen[bytes]:

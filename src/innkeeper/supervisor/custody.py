@@ -37,7 +37,7 @@ class Custody:
         sockets.send(self.channel, {"drop": name})
 
     def say(self, word: str) -> None:
-        """Tell the keeper a word: "ready"."""
+        """Tell the keeper how far we are: "published", all sites are in place; "ready", and quick to wake."""
         sockets.send(self.channel, {"say": word})
 
     def recover(self) -> list[Kept]:

@@ -94,6 +94,7 @@ class Supervisor:
         unused = self.node.take_over(legacy.listeners, await roll.call())
         adoption.close(unused, self._custody.drop)
         self.services.routes.sweep(set(self.node.published))
+        self._custody.say("published")
         gc.collect()
         gc.freeze()
         Control(Answers(self.node, self.upkeep, self.isolation).answer)
