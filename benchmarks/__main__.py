@@ -19,6 +19,7 @@ PARTS = {
     "starts": True,
     "many": False,
     "article": True,
+    "floor": True,
     "warm": True,
     "changing": False,
     "memory": True,

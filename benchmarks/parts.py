@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rich.progress import Progress
 
 from benchmarks import apps, environments, learning, neighbours, walls
-from benchmarks.measures import article, budget, changes, crowds, starts, warm
+from benchmarks.measures import article, budget, changes, crowds, floor, starts, warm
 from benchmarks.systems.apache import Fcgid, ModWsgi, Passenger
 from benchmarks.systems.base import App, System, Unavailable
 from benchmarks.systems.emperor import EmperorOnDemand, EmperorUpFront
@@ -127,6 +127,10 @@ class Bench:
         )  # those by hand are no other than in warm requests
         self._each(kinds, "the article's experiment", measure)
         return {name: _middle(measured) for name, measured in found.items()}
+
+    def floor(self) -> dict[str, Any]:
+        """By number of visitors: the article's percentiles of a process that serves them in turn."""
+        return floor.measure(self.size.seconds / 2)
 
     def warm(self) -> dict[str, Any]:
         """By way of asking and system: rate, latency, and Innkeeper's rate over the system's."""

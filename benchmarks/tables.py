@@ -187,6 +187,7 @@ TABLES = {
     "starts": ("Cold starts", _starts),
     "many": ("Cold starts of a plain WSGI app among many sites", _many),
     "article": ("The article's experiment: 200 apps, asked at random", _article),
+    "floor": ("The tail of this machine itself: one process that serves visitors in turn", _rows),
     "warm": ("Warm requests", _warm),
     "changing": ("Adding and reloading sites", _changing),
     "memory": ("Memory of awake sites", _memory),
