@@ -36,10 +36,11 @@ class Size(NamedTuple):
     rounds: int
     sites: int  # of each kind, in each round of cold starts
     seconds: float  # of each load
+    settled: float  # seconds after the last visitor at which memory is looked at
 
 
-FULL = Size(True, 2, 20, 20.0)
-QUICK = Size(False, 1, 10, 8.0)
+FULL = Size(True, 2, 20, 20.0, 15.0)
+QUICK = Size(False, 1, 10, 6.0, 4.0)
 
 
 @contextlib.contextmanager
@@ -119,7 +120,7 @@ class Bench:
         def measure(system: System) -> None:
             sites = article.make(system)
             system.start(sites)
-            measured = article.measure(system, sites, self.size.seconds)
+            measured = article.measure(system, sites, self.size.seconds, self.size.settled)
             found.setdefault(system.name, []).append({"wakes": system.wakes, **measured})
 
         kinds = (
@@ -193,7 +194,7 @@ class Bench:
                 node.start(sites)
                 for app in sites:
                     node.ask(app)
-                time.sleep(article.SETTLED)
+                time.sleep(self.size.settled)
                 found[kind] = article.memory(node) / len(sites)
         return found
 

@@ -14,7 +14,6 @@ from benchmarks.systems.base import App, System
 
 SITES = 200
 CONNECTIONS = 20
-SETTLED = 15  # seconds after the last visitor at which memory is looked at
 QUEUE = 100  # connections that make one
 
 
@@ -22,8 +21,11 @@ def make(system: System) -> list[App]:
     return [system.make(f"user{number}", "Flask") for number in range(min(SITES, system.most_sites))]
 
 
-def measure(system: System, sites: list[App], seconds: float) -> dict[str, Any]:
-    """Percentiles and failures from all asleep on ("cold"), when all are awake ("warm"), and in a queue ("queue")."""
+def measure(system: System, sites: list[App], seconds: float, settled: float) -> dict[str, Any]:
+    """Percentiles and failures from all asleep on ("cold"), when all are awake ("warm"), and in a queue ("queue").
+
+    Memory is looked at `settled` seconds after the last visitor.
+    """
     hosts = [app.host for app in sites]
     if system.wakes:
         for app in sites:  # their files have been read, as those of yesterday's visitors had been
@@ -35,7 +37,7 @@ def measure(system: System, sites: list[App], seconds: float) -> dict[str, Any]:
     time.sleep(1)
     warm = load.hammer(system.port, hosts, seconds / 2, connections=CONNECTIONS)
     queue = load.hammer(system.port, hosts, seconds / 2, connections=QUEUE)
-    time.sleep(SETTLED)
+    time.sleep(settled)
     found = {
         name: {"ms": of.ms, "failed": of.failed, "rate": of.rate}
         for name, of in (("cold", cold), ("warm", warm), ("queue", queue))
