@@ -14,6 +14,7 @@ from rich.table import Table
 from innkeeper.cli import file, terminal
 from innkeeper.cli.app import Context, context, fail, names_in, print_json, refusals, say, stdout
 from innkeeper.control import client
+from innkeeper.edge import logs
 from innkeeper.kernel import files, quota
 from innkeeper.spec import names
 from innkeeper.spec.node import Layout, NodeSettings
@@ -98,10 +99,10 @@ def remove(
     ctx: typer.Context,
     name: Annotated[str, _NAME],
     purge: Annotated[
-        bool, typer.Option(help="Delete the tenant's files at once, instead of setting them aside.")
+        bool, typer.Option(help="Delete the tenant's files and logs at once, instead of setting them aside.")
     ] = False,
 ) -> None:
-    """Remove a tenant that has no sites. Its files are set aside in var/lib/innkeeper/removed."""
+    """Remove a tenant that has no sites. Its files and logs are set aside in var/lib/innkeeper/removed."""
     here = context(ctx)
     existing = _tenants(here)
     if name not in existing.specs and name not in existing.faults:
@@ -109,13 +110,17 @@ def remove(
     if sites := _sites_of(here, name):
         fail(f"{name} has sites: {', '.join(sites)}", f"Delete their files in {here.layout.sites} first.")
     here.layout.tenant_file(name).unlink()
-    data = here.layout.tenant_data(name)
+    data, home = here.layout.tenant_data(name), here.layout.tenant_home(name)
+    uid = home.lstat().st_uid if home.is_dir() else 0
+    aside = here.layout.lib / "removed" / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}"
     if data.is_dir() and purge:
         shutil.rmtree(data)
     elif data.is_dir():
-        aside = here.layout.lib / "removed" / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}"
         files.ensure_directory(aside.parent, mode=0o700)
         data.rename(aside)
+    if uid:  # the next one to have this user id may not read its logs
+        logs.part_with(here.layout, uid, None if purge else aside / "logs")
+    if aside.is_dir():
         say(f"Tenant {name} removed; its files are in {aside}")
         return
     say(f"Tenant {name} removed")

@@ -1,9 +1,17 @@
-"""A site's logs: in a directory of root's, so that no tenant can plant anything there (CVE-2016-1247)."""
+"""A site's logs: in a directory of root's, so that no tenant can plant anything there (CVE-2016-1247).
+
+A directory's group is the tenant who may read it. When a domain passes to another tenant, what was logged before is
+set aside, where root alone finds it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import shutil
+import time
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -18,13 +26,59 @@ def prepare(layout: Layout, domain: str, *, gid: int, nginx_user: str) -> None:
     uid = _uid_of(nginx_user)
     if _is_ready(layout.log_dir(domain), uid, gid):
         return
+    _part_with_former(layout, domain, gid)
     files.ensure_directory(layout.log_dir(domain), mode=0o751, gid=gid)
     os.close(_open(layout, domain, "access", uid=uid, gid=gid))
 
 
-def open_for_worker(layout: Layout, domain: str, *, gid: int) -> tuple[int, int]:
+def open_for_worker(layout: Layout, domain: str, *, gid: int, nginx_user: str) -> tuple[int, int]:
     """Descriptors of server.log (stdout) and error.log (stderr), open for appending."""
+    prepare(layout, domain, gid=gid, nginx_user=nginx_user)
     return _open(layout, domain, "server", uid=0, gid=gid), _open(layout, domain, "error", uid=0, gid=gid)
+
+
+def part_with(layout: Layout, uid: int, keep_in: Path | None) -> None:
+    """A tenant goes: move the logs that only it might read into a directory, or delete them."""
+    for directory in _of_sites(layout):
+        if directory.lstat().st_gid != uid:
+            continue
+        if keep_in is None:
+            shutil.rmtree(directory)
+        else:
+            files.ensure_directory(keep_in, mode=0o700)
+            directory.rename(keep_in / directory.name)
+
+
+def sweep(layout: Layout, domains: Collection[str], days: int) -> None:
+    """Delete the logs of sites that are no more, and of former tenants, in which nothing was written for so long."""
+    oldest = time.time() - days * 86_400.0
+    gone = [directory for directory in _of_sites(layout) if directory.name not in domains]
+    former = list(layout.former_logs.iterdir()) if layout.former_logs.is_dir() else []
+    for directory in (*gone, *former):
+        with contextlib.suppress(FileNotFoundError):
+            times = [entry.stat(follow_symlinks=False).st_mtime for entry in os.scandir(directory)]
+            if max(times, default=directory.lstat().st_mtime) < oldest:
+                shutil.rmtree(directory)
+
+
+def _of_sites(layout: Layout) -> list[Path]:
+    """The logs' directories: no domain begins with a dot."""
+    if not layout.logs.is_dir():
+        return []
+    return [path for path in layout.logs.iterdir() if not path.name.startswith(".") and path.is_dir()]
+
+
+def _part_with_former(layout: Layout, domain: str, gid: int) -> None:
+    """Set aside the logs of a tenant who had the domain before."""
+    try:
+        owner = os.lstat(layout.log_dir(domain)).st_gid
+    except FileNotFoundError:
+        return
+    if owner in (gid, 0):
+        return
+    files.ensure_directory(layout.former_logs, mode=0o700)
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    os.rename(layout.log_dir(domain), layout.former_logs / f"{domain}-{owner}-{stamp}-{time.monotonic_ns()}")
 
 
 def _open(layout: Layout, domain: str, kind: str, *, uid: int, gid: int) -> int:

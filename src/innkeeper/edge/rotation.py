@@ -16,7 +16,7 @@ from innkeeper.kernel import files
 
 KINDS = ("access", "error", "server")
 KEPT = 10  # logs of a kind that were set aside, whatever their age
-SETTLED = 60.0  # seconds after which nobody writes to a log that was set aside (nginx looks anew after 30)
+SETTLED = 60.0  # seconds after which nobody writes to a log that was set aside (nginx looks anew after 5)
 _OLD = 7 * 86_400.0  # seconds after which a log that is not empty is set aside, too
 _LEVEL = 4  # of compression: three times as quick as the usual 6, a twentieth larger
 

@@ -125,6 +125,11 @@ class Layout:
     def node_logs(self) -> Path:
         return self.logs / NODE_LOGS
 
+    @property
+    def former_logs(self) -> Path:
+        """Logs of domains from the time when they were another tenant's."""
+        return self.logs / ".former"
+
     # ── what lives while the node is up ──────────────────────────────────────────────────────────────────
 
     @cached_property

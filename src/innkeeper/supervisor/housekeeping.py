@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from innkeeper.edge import logs, rotation
 from innkeeper.spec.site import SiteSpec
@@ -36,9 +37,9 @@ class Housekeeping:
             if time.monotonic() >= self._all_due:
                 self._all_due = time.monotonic() + _ALL_EVERY
                 await self._look_at(list(self._published))
+                await asyncio.to_thread(self._sweep, set(self._published))
             else:
-                awake = self._services.confines.awake().values()
-                await self._look_at({*self._unsettled, *(name for names in awake for name in names)})
+                await self._look_at({*self._unsettled, *self._awake()})
 
     async def _look_at(self, domains: Iterable[str]) -> None:
         turns = Turns()
@@ -49,17 +50,32 @@ class Housekeeping:
                 await self._tidy(spec)
             await turns.rest()
 
+    def _is_lost(self, spec: SiteSpec, log: Path) -> bool:
+        """Whether a worker writes into a file that somebody else has moved away or deleted."""
+        return spec.app is not None and spec.domain in self._awake() and not log.exists()
+
+    def _awake(self) -> set[str]:
+        return {name for names in self._services.confines.awake().values() for name in names}
+
+    def _sweep(self, domains: set[str]) -> None:
+        services = self._services
+        try:
+            logs.sweep(services.layout, domains, services.settings.site_limits.log_days)
+        except OSError as error:
+            services.log(f"logs of sites that are no more could not be deleted: {error}")
+
     async def _tidy(self, spec: SiteSpec) -> None:
         services = self._services
         directory, tenant = services.layout.log_dir(spec.domain), services.tenants.get(spec.tenant)
         try:
             if tenant is not None and rotation.is_due(directory, "access", bytes_of(spec.limits.log)):
                 rotation.set_aside(directory, "access")
-                logs.prepare(
-                    services.layout, spec.domain, gid=tenant.uid, nginx_user=services.settings.nginx_user
-                )
+            if tenant is not None:  # also when somebody else has moved it away
+                user = services.settings.nginx_user
+                logs.prepare(services.layout, spec.domain, gid=tenant.uid, nginx_user=user)
             for kind in ("error", "server"):
-                if rotation.is_due(directory, kind, bytes_of(spec.limits.log)):
+                log = directory / f"{kind}.log"
+                if rotation.is_due(directory, kind, bytes_of(spec.limits.log)) or self._is_lost(spec, log):
                     self._renew(spec.domain, kind)
             if not rotation.has_aside(directory):
                 return

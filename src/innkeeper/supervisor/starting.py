@@ -46,7 +46,7 @@ def start(spec: SiteSpec, ground: Ground, listener: socket.socket, services: Ser
     identity = services.new_identity()
     if problem := services.disk_problem(tenant):
         raise SpecError(problem)
-    files = list(logs.open_for_worker(services.layout, spec.domain, gid=tenant.uid))
+    files = _open_logs(spec, tenant, services)
     ours, theirs = sockets.pair()
     worker = Worker(identity, spec.domain, ours, hear)
     try:
@@ -81,11 +81,16 @@ def renew_logs(spec: SiteSpec, workers: list[Worker], kind: str, services: Servi
     if tenant is None:
         return
     rotation.set_aside(services.layout.log_dir(spec.domain), kind)
-    files = logs.open_for_worker(services.layout, spec.domain, gid=tenant.uid)
+    files = _open_logs(spec, tenant, services)
     for worker in workers:
-        worker.ask("logs", list(files))
+        worker.ask("logs", files)
     for descriptor in files:
         os.close(descriptor)
+
+
+def _open_logs(spec: SiteSpec, tenant: TenantSpec, services: Services) -> list[int]:
+    user = services.settings.nginx_user
+    return list(logs.open_for_worker(services.layout, spec.domain, gid=tenant.uid, nginx_user=user))
 
 
 def order_for(worker: Worker, spec: SiteSpec, tenant: TenantSpec, ground: Ground) -> Order:
