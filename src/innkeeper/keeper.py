@@ -84,6 +84,7 @@ class Keeper:
         listeners: Sequence[socket.socket],
         start_supervisor: Callable[[socket.socket], subprocess.Popen[bytes]],
         start_edge: Callable[[], subprocess.Popen[bytes]],
+        edge_user: int,
         log: Callable[[str], None],
         on_ready: Callable[[], None],
     ) -> None:
@@ -95,6 +96,7 @@ class Keeper:
         self._channel: socket.socket | None = None
         self._supervisor = Ward("supervisor", self._launch_supervisor)
         self._edge = Ward("nginx", start_edge)
+        self._edge_user = edge_user
         self._edge.due += _OPEN_LIMIT
         self._stopping = False
         self._announced = False
@@ -102,10 +104,11 @@ class Keeper:
         self._wakeup, self._wakeup_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> int:
-        """Keep the node up until SIGTERM or SIGINT; the exit status."""
+        """Keep the node up until SIGTERM, or until the terminal asks for its end or goes; the exit status."""
         processes.adopt_orphans()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_stop)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+                signal.signal(number, self._on_stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup_writer, warn_on_full_buffer=False)
         self._poll.register(self._wakeup, select.POLLIN)
@@ -186,7 +189,16 @@ class Keeper:
                     if ward is self._supervisor:
                         self._read_last_words()
                         self._open()  # what is in place can be served without it
+                    else:
+                        self._dismiss_left()
                     self._log(ward.ended(status))
+
+    def _dismiss_left(self) -> None:
+        """nginx's workers outlive a killed master, and would go on accepting: let them finish, and accept no more."""
+        for pid in processes.children_of(os.getpid()):
+            if processes.user_of(pid) == self._edge_user:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGQUIT)
 
     def _read_last_words(self) -> None:
         """What it had given into keeping before it ended counts; never wait for more."""

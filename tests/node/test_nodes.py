@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.harness import Load, Node, alive, await_true, running
+from tests.node.harness import Load, Node, alive, await_true, command_line, running
 
 SLOW = """
 import time
@@ -155,6 +155,50 @@ def test_a_supervisor_that_dies_while_the_node_ends_does_not_keep_it_from_ending
             assert node.wait() == 0, node.words.read_text()
         await_true(lambda: not [pid for pid in everything if alive(pid)], 5)
         assert "Traceback" not in node.words.read_text()
+
+
+def test_nginx_workers_of_a_killed_master_do_not_stay(own_node: Node) -> None:
+    node = own_node
+    node.app("k.test")
+    before = node.nginx_workers()
+    master = next(pid for pid in node.pids() if b"nginx: master" in command_line(pid))
+    os.kill(master, signal.SIGKILL)
+    await_true(lambda: not before & node.nginx_workers() and node.nginx_workers(), 10)
+    assert node.get("k.test").text == "hello"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
+def test_the_end_of_its_terminal_ends_a_node_as_it_should(number: signal.Signals) -> None:
+    with running() as node:
+        node.app("slow.localhost", SLOW)
+        node.get("slow.localhost")
+        everything = node.pids()
+        with ThreadPoolExecutor() as pool:
+            visit = pool.submit(node.get, "slow.localhost", "/slow")
+            time.sleep(0.5)  # it is at the app
+            assert node.process is not None
+            assert os.getpgid(node.process.pid) == os.getpgid(0)
+            assert {os.getpgid(pid) for pid in everything - {node.process.pid}}.isdisjoint({os.getpgid(0)})
+            node.process.send_signal(number)
+            assert visit.result().status == 200
+            assert node.wait() == 0, node.words.read_text()
+        await_true(lambda: not [pid for pid in everything if alive(pid)], 5)
+        assert "Traceback" not in node.words.read_text()
+
+
+def test_settings_are_those_of_the_nodes_start(node: Node) -> None:
+    """Also for a supervisor that takes the place of one that died meanwhile."""
+    node.app("set.test", app="idle = 0")
+    settings = node.layout.settings_file.read_text()
+    node.layout.settings_file.write_text("last_uid = \n")
+    try:
+        before = node.status()["supervisor_pid"]
+        os.kill(before, signal.SIGKILL)
+        assert node.get("set.test").text == "hello"
+        assert node.status()["supervisor_pid"] != before
+    finally:
+        node.layout.settings_file.write_text(settings)
+        node.remove("set.test")
 
 
 def test_full_isolation_asked_for_and_not_to_be_had_is_refused() -> None:

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.markup import escape
 
@@ -71,8 +72,9 @@ def up(
         doors = confines.settle(layout)
     keeper = Keeper(
         listeners,
-        lambda channel: _start_supervisor(layout, channel, isolation),
+        lambda channel: _start_supervisor(layout, channel, isolation, settings),
         lambda: _start_nginx(layout, listeners, closed, doors),
+        pwd.getpwnam(settings.nginx_user).pw_uid,
         supervisor.log,
         lambda: print("innkeeper: ready", flush=True),
     )
@@ -224,10 +226,17 @@ def _inherit() -> list[socket.socket]:
     return listeners
 
 
-def _start_supervisor(layout: Layout, channel: socket.socket, isolation: str) -> subprocess.Popen[bytes]:
-    arguments = [str(layout.root), str(channel.fileno()), isolation]
-    command = [sys.executable, "-m", "innkeeper.supervisor.main", *arguments]
-    return subprocess.Popen(command, pass_fds=[channel.fileno()], stdin=subprocess.DEVNULL)
+def _start_supervisor(
+    layout: Layout, channel: socket.socket, isolation: str, settings: NodeSettings
+) -> subprocess.Popen[bytes]:
+    """The supervisor, with the settings of the node's start: innkeeper.toml may be another one by now."""
+    arguments = [str(layout.root), str(channel.fileno()), isolation, msgspec.json.encode(settings).decode()]
+    return subprocess.Popen(
+        [sys.executable, "-m", "innkeeper.supervisor.main", *arguments],
+        pass_fds=[channel.fileno()],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # what a terminal signals is for the keeper to act on
+    )
 
 
 def _start_nginx(
@@ -249,5 +258,6 @@ def _start_nginx(
         pass_fds=descriptors,
         stdin=subprocess.DEVNULL,
         env={**os.environ, "NGINX": "".join(f"{descriptor};" for descriptor in descriptors)},
+        start_new_session=True,
         preexec_fn=prepare,  # noqa: PLW1509 — the keeper has no threads
     )

@@ -152,6 +152,15 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+def user_of(pid: int) -> int:
+    """The user id that a process has given itself; -1 when it has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("Uid:"):
+                return int(line.split()[1])
+    return -1
+
+
 def thread_count() -> int:
     return len(os.listdir("/proc/self/task"))
 

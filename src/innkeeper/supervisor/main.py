@@ -1,6 +1,6 @@
 """The supervisor process: put together from its parts, run until told to end.
 
-Started by the keeper with the node's root and the descriptor of its channel to the keeper.
+Started by the keeper with the node's root, the descriptor of its channel to the keeper, and the node's settings.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from innkeeper.edge.routes import Routes
 from innkeeper.kernel import files, namespaces, processes
 from innkeeper.spec.node import Layout, NodeSettings, parse_node
-from innkeeper.spec.problem import SpecError
 from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.tenant import TenantSpec, parse_tenant
@@ -62,9 +63,9 @@ def log(text: str) -> None:
 class Supervisor:
     """The parts, and what happens to all of them."""
 
-    def __init__(self, root: Path, channel: socket.socket, isolation: str) -> None:
+    def __init__(self, root: Path, channel: socket.socket, isolation: str, settings: NodeSettings) -> None:
         self.layout = Layout(root)
-        self.settings = read_settings(self.layout)
+        self.settings = settings
         self.walled = namespaces.permitted() is None
         self.isolation = isolation
         self._custody = Custody(channel)
@@ -305,18 +306,17 @@ def edge_gid(settings: NodeSettings) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the supervisor. Arguments: the root, the descriptor of the keeper's channel, the isolation in force."""
-    root, descriptor, isolation = arguments
+    """Run the supervisor.
+
+    Arguments: the root, the descriptor of the keeper's channel, the isolation in force, the settings as JSON.
+    """
+    root, descriptor, isolation, settings = arguments
     processes.set_name("ik supervisor")
     processes.raise_file_limit(WANTED_FILES)
     channel = socket.socket(fileno=int(descriptor))
     os.set_inheritable(channel.fileno(), False)
-    try:
-        supervisor = Supervisor(Path(root), channel, isolation)
-    except SpecError as error:
-        log(f"{error.problem.message} {error.problem.hint}")
-        return 2
-    asyncio.run(supervisor.run())
+    known = msgspec.json.decode(settings, type=NodeSettings)
+    asyncio.run(Supervisor(Path(root), channel, isolation, known).run())
     return 0
 
 
