@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -186,8 +188,73 @@ def test_an_alias_belongs_to_one_site(node: Node) -> None:
     assert node.show("second.test")["problems"] == []
 
 
-def _with_alias(name: str) -> str:
-    return f'tenant = "alice"\naliases = ["shared.test"]\n[app]\nwsgi = "/var/www/{name}_test.py"\n'
+def test_a_sites_own_name_comes_before_an_alias_and_the_other_is_told(node: Node) -> None:
+    node.app("own.test", answer="own")
+    node.app("first.test", answer="first")
+    node.site("first.test", _with_alias("first", "own-name.test"))
+    await_true(lambda: node.get("own-name.test").text == "first", 5)
+    node.site("own-name.test", node.layout.site_file("own.test").read_text())
+    await_true(lambda: node.get("own-name.test").text == "own", 5)
+    assert [one["code"] for one in node.show("first.test")["problems"]] == ["alias-taken"]
+    node.remove("own-name.test")
+    await_true(lambda: node.get("own-name.test").text == "first", 5)
+    assert node.show("first.test")["problems"] == []
+    for domain in ("own.test", "first.test"):
+        node.remove(domain)
+
+
+def test_links_in_the_sites_folder(node: Node, tmp_path: Path) -> None:
+    node.app("own.test", answer="own")
+    file = tmp_path / "available.toml"
+    file.write_text(node.layout.site_file("own.test").read_text())
+    link = node.layout.site_file("link.test")
+    link.symlink_to(file)
+    await_true(lambda: node.get("link.test").text == "own", 5)
+    nowhere = node.layout.site_file("nowhere.test")
+    nowhere.symlink_to(tmp_path / "nothing.toml")
+    node.layout.site_file("folder.test").mkdir()
+    os.link(file, node.layout.site_file("hard.test"))
+    await_true(lambda: node.get("hard.test").text == "own", 5)
+    for name in ("nowhere.test", "folder.test"):
+        assert [one["code"] for one in node.show(name)["problems"]] == ["file-unreadable"], name
+    node.layout.site_file("folder.test").rmdir()
+    for name in ("link.test", "nowhere.test", "hard.test", "own.test"):
+        node.remove(name)
+
+
+def test_tenants_that_are_not_to_be_had(node: Node) -> None:
+    """A site of theirs is told at once why, and served as soon as that is mended."""
+    node.app("mine.test", tenant="alice", answer="mine")
+    node.app("bobs.test", tenant="bob", answer="bobs")
+    files = {name: node.layout.tenant_file(name) for name in ("alice", "bob", "carla")}
+    texts = {name: files[name].read_text() for name in ("alice", "bob")}
+
+    def problem(domain: str) -> str:
+        found = await_true(lambda: node.show(domain)["problems"], 5)
+        return f"{found[0]['code']} {found[0]['message']} {found[0]['hint']}"
+
+    files["bob"].write_text(texts["alice"])
+    uid = node.uid("bob")
+    assert "tenant-invalid" in problem("bobs.test")
+    assert f"uid = {uid}" in problem("bobs.test")
+    assert f"uid = {uid}" in node.cli("tenant", "run", "bob", "--", "true", check=False).stderr
+    assert node.get("mine.test").text == "mine"
+    files["bob"].unlink()
+    await_true(lambda: "tenant-unknown" in problem("bobs.test"), 5)
+    files["carla"].write_text(f"uid = {uid + 100}\n")
+    node.site("carlas.test", 'tenant = "carla"\n[app]\nwsgi = "/var/www/x.py"\n')
+    assert "has no home" in problem("carlas.test")
+    files["carla"].unlink()
+    node.remove("carlas.test")
+    files["bob"].write_text(texts["bob"])
+    await_true(lambda: not node.show("bobs.test")["problems"], 5)
+    assert node.get("bobs.test").text == "bobs"
+    for domain in ("mine.test", "bobs.test"):
+        node.remove(domain)
+
+
+def _with_alias(name: str, alias: str = "shared.test") -> str:
+    return f'tenant = "alice"\naliases = ["{alias}"]\n[app]\nwsgi = "/var/www/{name}_test.py"\n'
 
 
 def test_international_domain(node: Node) -> None:

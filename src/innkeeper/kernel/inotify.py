@@ -25,11 +25,15 @@ _CHANGES = _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _DELETE
 
 
 class Change(NamedTuple):
-    """Something happened to `name` in the watched directory `watch`; `overflow`: events were lost, look anew."""
+    """Something happened to `name` in the watched directory `watch`; `overflow`: events were lost, look anew.
+
+    `created`: it is there, but if it is a file somebody may still be writing it.
+    """
 
     watch: int
     name: str
     overflow: bool = False
+    created: bool = False
 
 
 class Inotify:
@@ -44,9 +48,12 @@ class Inotify:
     def fileno(self) -> int:
         return self._descriptor
 
-    def watch(self, directory: str) -> int:
-        """Watch a directory; returns the number that its changes carry. Raises OSError when it can't be."""
-        mask = ctypes.c_uint32(_CHANGES | _ONLYDIR)
+    def watch(self, directory: str, *, created: bool = False) -> int:
+        """Watch a directory; returns the number that its changes carry. Raises OSError when it can't be.
+
+        With `created`, what is made without being written, such as a link, is told as well.
+        """
+        mask = ctypes.c_uint32(_CHANGES | _ONLYDIR | (_CREATE if created else 0))
         return libc.call("inotify_add_watch", self._descriptor, os.fsencode(directory), mask, about=directory)
 
     def changes(self) -> Iterator[Change]:
@@ -63,7 +70,7 @@ class Inotify:
             if mask & _Q_OVERFLOW:
                 yield Change(-1, "", overflow=True)
             elif not mask & _IGNORED:
-                yield Change(watch, os.fsdecode(name))
+                yield Change(watch, os.fsdecode(name), created=bool(mask & _CREATE))
 
     def close(self) -> None:
         os.close(self._descriptor)

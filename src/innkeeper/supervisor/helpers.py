@@ -88,6 +88,9 @@ def run(request: dict[str, Any], descriptors: list[int], reply: Reply, services:
             f"there is no tenant {request['tenant']!r}; `innkeeper tenant list` shows those there are"
         )
         return
+    if problem := services.tenant_problem(tenant):
+        reply.refuse(f"{problem.message}. {problem.hint}")
+        return
     if len(descriptors) != 3:
         reply.refuse("the three standard descriptors were not given")
         return

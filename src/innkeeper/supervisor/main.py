@@ -22,7 +22,6 @@ from innkeeper.kernel import files, namespaces, processes
 from innkeeper.spec.node import Layout, NodeSettings, parse_node
 from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import SiteSpec, parse_site
-from innkeeper.spec.tenant import TenantSpec, parse_tenant
 from innkeeper.spec.values import bytes_of
 from innkeeper.supervisor import adoption, confines, starting
 from innkeeper.supervisor.acceptance import Acceptance
@@ -45,6 +44,7 @@ from innkeeper.supervisor.pressure import Pressure
 from innkeeper.supervisor.registry import Folder, Registry
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.site import Site
+from innkeeper.supervisor.tenants import Tenants
 from innkeeper.supervisor.upkeep import Upkeep
 from innkeeper.supervisor.wakeups import Wakeups
 from innkeeper.supervisor.watch import Watch
@@ -125,11 +125,7 @@ class Supervisor:
         settings = self.settings
         gid = edge_gid(settings)
         learning = Learning(self.layout.lib / "learned.json")
-        self.tenants = Folder[TenantSpec](
-            self.layout.tenants,
-            lambda name, text, file: parse_tenant(name, text, file=file, settings=settings),
-        )
-        self.tenants.load()
+        self.tenants = Tenants(self.layout, settings)
         self.services = Services(
             layout=self.layout,
             settings=settings,
@@ -156,6 +152,7 @@ class Supervisor:
             edge_gid=gid,
             log=log,
             tenants=self.tenants.specs,
+            tenant_problem=self.tenants.problem,
         )
         sites = Folder[SiteSpec](
             self.layout.sites, lambda name, text, file: parse_site(name, text, file=file, settings=settings)
@@ -222,11 +219,8 @@ class Supervisor:
         watch.add(self.layout.runtimes, self.upkeep.follow)
 
     def _on_tenants(self, names: set[str] | None) -> None:
-        if names is None:
-            self.tenants.load()
-        for name in names or ():
-            self.tenants.refresh(name)
-        self.node.tenants_changed()
+        self.tenants.refresh(names)
+        self.node.tenants_changed(names)
 
     async def _look(self) -> None:
         """Look at what is used, every few seconds."""

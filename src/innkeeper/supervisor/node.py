@@ -11,7 +11,7 @@ from innkeeper.edge import logs
 from innkeeper.edge.routes import FORGOTTEN, Route
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
-from innkeeper.supervisor import starting
+from innkeeper.supervisor import starting, troubles
 from innkeeper.supervisor.plan import Step, steps
 from innkeeper.supervisor.registry import Change, Registry
 from innkeeper.supervisor.services import Services
@@ -46,16 +46,23 @@ class Node:
                 continue
             before = self.published.get(change.domain)
             freed = freed or bool(before and set(before.aliases) - set(wanted.aliases if wanted else ()))
+            freed = freed or wanted is None
             self._carry_out(change.domain, before, wanted, touched=change.touched)
+            if wanted is not None and (former := self._aliases.get(change.domain)):
+                self._look_again_at(former)  # a site's own name comes before any alias
         if freed:
             self._retry_faulty()
 
-    def tenants_changed(self) -> None:
-        """A tenant came, changed or went: sites that had none may be possible now, and limits hold anew."""
+    def tenants_changed(self, names: set[str] | None) -> None:
+        """Tenants (None: any) came, changed or went: their sites may be possible now, or no more."""
         for name in self.services.confines.awake():
             if tenant := self.services.tenants.get(name):
                 self.services.confines.limit(tenant)
-        self._retry_faulty()
+        for domain, spec in self.registry.wanted.items():
+            if names is None or spec.tenant in names or domain in self.faults:
+                for code in troubles.NOT_TO_BE_HAD if domain in self.sites else ():
+                    self.sites[domain].problems.pop(code, None)
+                self._look_again_at(domain)
 
     def ring(self, domain: str) -> None:
         site = self.sites.get(domain)
@@ -133,10 +140,12 @@ class Node:
         return name if name in self.registry.wanted else self._aliases.get(name)
 
     def _retry_faulty(self) -> None:
-        names = [name for name in self.faults if name in self.registry.wanted]
-        self.apply(
-            [Change(name, self.published.get(name), self.registry.wanted[name], False) for name in names]
-        )
+        for name in [name for name in self.faults if name in self.registry.wanted]:
+            self._look_again_at(name)
+
+    def _look_again_at(self, domain: str) -> None:
+        """What may be had depends on other files, too."""
+        self.apply([Change(domain, self.published.get(domain), self.registry.wanted[domain], False)])
 
     # ── steps ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -73,7 +73,7 @@ class Folder(Generic[Spec]):
         """Read one file anew. True: it is there and was written or touched; False: nothing new; None: gone."""
         path = self.directory / f"{name}{SUFFIX}"
         try:
-            state = path.stat()
+            state = path.stat() if path.exists() else path.lstat()  # a link that leads nowhere is to be told
         except OSError:
             known = self._marks.pop(name, None) is not None
             self.specs.pop(name, None)

@@ -138,16 +138,8 @@ def tenant_of(spec: SiteSpec, services: Services) -> TenantSpec:
                 f"Add it with `innkeeper tenant add {spec.tenant}`, or correct the name in the site file.",
             )
         )
-    settings = services.settings
-    if not settings.first_uid <= tenant.uid <= settings.last_uid:
-        raise SpecError(
-            Problem(
-                "tenant-outside",
-                f"{spec.domain}.toml: the `uid` of tenant {spec.tenant} is {tenant.uid}, and the node's "
-                f"network rules hold for {settings.first_uid} to {settings.last_uid}",
-                "Widen `first_uid` and `last_uid` in innkeeper.toml and start the node anew.",
-            )
-        )
+    if problem := services.tenant_problem(tenant):
+        raise SpecError(problem)
     return tenant
 
 
@@ -158,11 +150,14 @@ def ground_of(spec: SiteSpec, services: Services) -> Ground:
     name = app.runtime or services.nursery.default
     if not services.nursery.has(name):
         known = ", ".join(sorted(services.nursery.pairs)) or "none"
+        where, otherwise = f"{spec.domain}.toml: [app] `runtime`", ", or leave `runtime` out"
+        if not app.runtime:
+            where, otherwise = "innkeeper.toml: `default_runtime`", ", and start the node anew"
         raise SpecError(
             Problem(
                 "runtime-unknown",
-                f"{spec.domain}.toml: [app] `runtime` is {name!r}, and this node has no runtime of that name",
-                f"Runtimes of this node: {known}. Name one of them, or leave `runtime` out.",
+                f"{where} is {name!r}, and this node has no runtime of that name",
+                f"Runtimes of this node: {known}. Name one of them{otherwise}.",
             )
         )
     # A module that was imported in another environment than the site's may be another one.

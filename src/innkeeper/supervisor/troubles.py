@@ -13,6 +13,7 @@ _LONGEST_WAIT = 60.0
 _MAX_TEXT = 20_000
 CRASH_WINDOW = 10.0  # seconds: a worker that ended sooner after it was ready has crashed at once
 PASSING = ("crashed", "request-too-slow", "socket-shut", "not-accepting")  # forgotten at a reload
+NOT_TO_BE_HAD = ("tenant-unknown", "tenant-outside", "tenant-invalid", "runtime-unknown")
 OVER_WHEN_LOADED = (
     "load-failed",
     "virtualenv-broken",
@@ -21,6 +22,7 @@ OVER_WHEN_LOADED = (
     "sandbox-failed",
     "crash-loop",
     "disk-full",
+    *NOT_TO_BE_HAD,
 )
 CRASHES = 3  # in a row, and the site is failed
 

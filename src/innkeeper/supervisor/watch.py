@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from innkeeper.kernel.inotify import Inotify
+from innkeeper.kernel.inotify import Change, Inotify
 from innkeeper.supervisor.registry import SUFFIX
 
 BATCH = 0.02  # seconds that news are gathered: a copy of many files is one batch
@@ -20,22 +22,34 @@ class Watch:
     def __init__(self) -> None:
         self._inotify = Inotify()
         self._tell: dict[int, Tell] = {}
+        self._directories: dict[int, Path] = {}
         self._news: dict[int, set[str]] = {}
         self._all = False
         asyncio.get_running_loop().add_reader(self._inotify.fileno(), self._on_changes)
 
     def add(self, directory: Path, tell: Tell) -> None:
-        self._tell[self._inotify.watch(str(directory))] = tell
+        watch = self._inotify.watch(str(directory), created=True)
+        self._tell[watch], self._directories[watch] = tell, directory
 
     def _on_changes(self) -> None:
         gathering = bool(self._news) or self._all
         for change in self._inotify.changes():
             if change.overflow:
                 self._all = True
+            elif change.created and not self._is_whole(change):
+                pass  # it will be told of when it has been written
             elif change.name.endswith(SUFFIX) and not change.name.startswith("."):
                 self._news.setdefault(change.watch, set()).add(change.name.removesuffix(SUFFIX))
         if not gathering and (self._news or self._all):
             asyncio.get_running_loop().call_later(BATCH, self._pass_on)
+
+    def _is_whole(self, change: Change) -> bool:
+        """Whether what was made is there with all that belongs to it: a link of either kind, or no file at all."""
+        try:
+            state = os.lstat(self._directories[change.watch] / change.name)
+        except OSError:
+            return False
+        return not stat.S_ISREG(state.st_mode) or state.st_nlink > 1
 
     def _pass_on(self) -> None:
         news, self._news = self._news, {}
