@@ -63,6 +63,19 @@ def test_what_is_measured_is_held_to() -> None:
         assert "disk-full" not in {p["code"] for p in node.show("filler.test")["problems"]}
 
 
+def test_what_a_command_writes_is_measured_when_it_has_ended() -> None:
+    with running(settings=SETTINGS) as node:
+        node.app("filler.test", FILLER, tenant="filler")
+        assert node.get("filler.test").text == "up"
+        await_true(
+            lambda: next(one["disk"] for one in node.status()["tenants"] if one["name"] == "filler"), 20
+        )
+        for name in ("one", "two", "three"):
+            write = f"head -c 9000000 /dev/zero > /home/filler/{name}"
+            node.cli("tenant", "run", "filler", "--", "sh", "-c", write)
+        assert '`disk` = "20m" of tenant filler' in _told(node)
+
+
 def test_what_its_owner_has_hidden_from_itself_counts() -> None:
     with running(settings=SETTINGS) as node:
         node.app("filler.test", FILLER, tenant="filler")

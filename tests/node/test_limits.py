@@ -153,6 +153,38 @@ def test_tasks(hogged: Node) -> None:
     assert hogged.get("quiet.test").text == "alive"
 
 
+def test_tasks_of_a_tenant(node: Node) -> None:
+    """Its limit is named, whichever of its sites or commands meets it."""
+    node.tenant("many")
+    file = node.layout.tenant_file("many")
+    text = file.read_text()
+    file.write_text(text + "\n[limits]\ntasks = 24\n")
+    code = """
+import subprocess
+def application(environ, start_response):
+    try:
+        for _ in range(40):
+            subprocess.Popen(["sleep", "30"])
+    except OSError as error:
+        start_response("200 OK", [])
+        return [repr(error).encode()]
+"""
+    node.app("many.test", code, tenant="many")
+    assert "BlockingIOError" in node.get("many.test").text
+    assert "`tasks` = 24 of tenant many" in problem(node, "too-many-tasks", domain="many.test")
+    node.remove("many.test")
+    await_true(
+        lambda: not [one for one in node.status()["tenants"] if one["name"] == "many" and one["tasks"]], 20
+    )
+    loop = "for i in $(seq 40); do sleep 5 & done; wait"
+    node.cli("tenant", "run", "many", "--", "sh", "-c", loop, check=False)
+    told = await_true(
+        lambda: next((one for one in node.status()["tenants"] if one["name"] == "many"), {}).get("problems"),
+        15,
+    )
+    assert "`tasks` = 24 of tenant many" in told[0]["message"]
+
+
 def test_logs_are_set_aside_and_lose_nothing(own_node: Node) -> None:
     """A worker that prints over the limit slowly goes on in a new file; no line is lost between the two."""
     code = """

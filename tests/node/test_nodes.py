@@ -96,6 +96,7 @@ def test_a_socket_of_another_kind_is_refused() -> None:
         ("isolaton = 1\n", "isolation"),
         ('nginx_user = "nobody-of-this-name"\n', "nobody-of-this-name"),
         ("first_uid = [\n", "innkeeper.toml"),
+        ('default_runtime = "nope"\n', "innkeeper.toml: `default_runtime` is 'nope'"),
     ],
 )
 def test_broken_settings_are_refused(settings: str, said: str) -> None:

@@ -25,7 +25,7 @@ from innkeeper.kernel import cgroups, files, firewall, namespaces, processes, so
 from innkeeper.spec import values
 from innkeeper.spec.node import Layout, NodeSettings
 from innkeeper.spec.problem import SpecError
-from innkeeper.supervisor import confines, facilities
+from innkeeper.supervisor import confines, facilities, runtimes
 from innkeeper.supervisor import main as supervisor
 
 HELP = "Run a whole node in the foreground; prints [bold]innkeeper: ready[/] when it serves."
@@ -62,6 +62,7 @@ def up(
     settings = _read_settings(layout)
     closed = _find_way(layout, settings)
     lock = _prepare(layout, settings)
+    _check_runtime(layout, settings)
     isolation = _check_host(layout, settings)
     open_files = processes.raise_file_limit(_WANTED_FILES)
     listeners = [_listen(address) for address in http or ()] or _inherit() or [_listen("0.0.0.0:80")]
@@ -95,6 +96,17 @@ def _read_settings(layout: Layout) -> NodeSettings:
         return supervisor.read_settings(layout)
     except SpecError as error:
         fail(error.problem.message, error.problem.hint, status=2)
+
+
+def _check_runtime(layout: Layout, settings: NodeSettings) -> None:
+    """Refuse a `default_runtime` that is not there: no site that names none could be served."""
+    wanted = settings.default_runtime
+    if wanted and wanted not in (known := runtimes.load(layout, settings, lambda _: None)[0]):
+        fail(
+            f"innkeeper.toml: `default_runtime` is {wanted!r}, and this node has no runtime of that name",
+            f"Runtimes of this node: {', '.join(sorted(known)) or 'none'}. Name one of them, or leave the line out.",
+            status=2,
+        )
 
 
 def _find_way(layout: Layout, settings: NodeSettings) -> Path | None:

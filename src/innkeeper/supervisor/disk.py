@@ -1,7 +1,8 @@
 """What tenants' files take: bounded by the file system where it keeps quotas, else measured and held to here.
 
-Measuring is done by a helper as the tenant, in its sandbox: at a tenant's wake when the last measure is old,
-again and again while it is awake, and at once when the disk's free space shrinks quickly.
+Measuring is done by a helper as the tenant, in its sandbox: at a tenant's wake when the last measure is old, again
+and again while it is awake, after a command of the tenant's, sooner when the disk's free space shrinks, and at once
+when it shrinks quickly.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _QUICK = 10.0  # the least seconds between two measures of a tenant
 _REST = 50  # times as long as a measure took passes before the next one
 _SHRUNK = Used(
     64 << 20, 20_000
-)  # free space and inodes lost between two glances, and all that is awake is measured
+)  # free space and inodes lost, and all that is awake is measured; between two glances: at once
 _LONGEST = 120.0  # seconds that a measure may take
 _NEARLY = 0.9  # of the limit, and it is told
 _AT_ONCE = 2  # tenants that are measured at a time
@@ -44,12 +45,13 @@ class Disk:
         self._bounded: dict[str, tuple[int, int]] = {}  # tenants under a quota: space and files
         self._used: dict[str, Used] = {}
         self._due: dict[str, float] = {}
+        self._earliest: dict[str, float] = {}  # before which a tenant is not measured again, but in a hurry
         self._measuring: set[str] = set()
         self._waiting: dict[str, TenantSpec] = {}
         self._hurried = False  # those who wait are measured at once
         self._worked: dict[str, float] = {}  # CPU seconds of tenants when the disk last filled up
         self._tasks: set[asyncio.Task[None]] = set()
-        self._free = self._free_space()
+        self._free = self._full = self._free_space()  # at the last glance; before it shrank
 
     def look(self) -> None:
         """See to all tenants that are awake; called every few seconds."""
@@ -58,10 +60,22 @@ class Disk:
     def glance(self) -> None:
         """See whether the disk fills up; called twice a second."""
         free = self._free_space()
-        lost = Used(self._free.space - free.space, self._free.files - free.files)
-        self._free = free
-        if lost.space > _SHRUNK.space or lost.files > _SHRUNK.files:
+        before, self._free = self._free, free
+        self._full = Used(max(self._full.space, free.space), max(self._full.files, free.files))
+        if _has_shrunk(before, free):
             self._see_to_all(hurry=True)
+        elif _has_shrunk(self._full, free):
+            self._due.clear()
+            self._see_to_all(hurry=False)
+        else:
+            return
+        self._full = free
+
+    def changed(self, tenant: TenantSpec) -> None:
+        """A command of the tenant's has ended, which may have written anything."""
+        if tenant.name not in self._bounded:
+            self._due.pop(tenant.name, None)
+            self._measure_when_due(tenant, hurry=False)
 
     def _see_to_all(self, *, hurry: bool) -> None:
         due: list[TenantSpec] = []
@@ -118,7 +132,8 @@ class Disk:
 
     def _measure_when_due(self, tenant: TenantSpec, *, hurry: bool) -> None:
         now = time.monotonic()
-        if tenant.name in self._measuring or (now < self._due.get(tenant.name, 0.0) and not hurry):
+        due = max(self._due.get(tenant.name, 0.0), self._earliest.get(tenant.name, 0.0))
+        if tenant.name in self._measuring or (now < due and not hurry):
             return
         if not (tenant.limits.disk != "0" or tenant.limits.files):
             return
@@ -156,7 +171,8 @@ class Disk:
             else self._used.get(tenant.name, Used(0, 0))
         )
         half_full = self._over(tenant, used, 0.5, enforced="") is not None
-        self._due[tenant.name] = time.monotonic() + max(_QUICK if half_full else _FRESH, _REST * took)
+        self._earliest[tenant.name] = time.monotonic() + max(_QUICK, _REST * took)
+        self._due[tenant.name] = time.monotonic() + (0.0 if half_full else _FRESH)
         self._judge(tenant, used, kept=False)
 
     def _on_measured(self, tenant: TenantSpec) -> None:
@@ -196,6 +212,10 @@ class Disk:
         """What is free: bytes and inodes."""
         state = os.statvfs(_existing(self._services.layout.tenants_data))
         return Used(state.f_bavail * state.f_frsize, state.f_ffree)
+
+
+def _has_shrunk(before: Used, now: Used) -> bool:
+    return before.space - now.space > _SHRUNK.space or before.files - now.files > _SHRUNK.files
 
 
 def _existing(path: Path) -> Path:

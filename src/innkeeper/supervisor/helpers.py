@@ -52,6 +52,7 @@ def start(
         elif event == "broken":
             found["reason"] = f"the sandbox could not be set up: {message.get('reason')}"
         elif event == "gone":
+            services.meter.look_at(tenant.name, HELPERS)  # a limit may be why it ended
             services.forget(worker)
             ended(found["code"], found["reason"])
 
@@ -96,6 +97,7 @@ def run(request: dict[str, Any], descriptors: list[int], reply: Reply, services:
         return
 
     def ended(code: int | None, reason: str) -> None:
+        services.disk_changed(tenant)
         if code is None:
             reply.send({"status": 137, "reason": reason})
         else:

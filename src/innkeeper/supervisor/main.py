@@ -104,6 +104,7 @@ class Supervisor:
         loop.add_reader(self._custody.channel.fileno(), self._on_keeper)
         self._disk = Disk(self.services, self._halt)
         self.services.disk_problem = self._disk.problem
+        self.services.disk_changed = self._disk.changed
         self.services.disk_used = lambda name: used.space if (used := self._disk.used(name)) else None
         self._courtesy = Courtesy(self._confines, self.tenants.specs, self._on_bomb)
         self._pressure = Pressure(self._confines, bytes_of(self.settings.memory), self._sites_awake)

@@ -84,7 +84,7 @@ class Meter:
             if limits and now[1].memory_peak >= _NEARLY * bytes_of(limits.memory):
                 whose, memory = owner, limits.memory
             self.note(tenant, name, overuse.out_of_memory(whose, memory, self._killed(spec, name)))
-        if used.tasks_refused and limits:
+        if used.tasks_refused:
             self.note_tasks(tenant, name)
         if limits and limits.cpu and elapsed > 1.0 and used.throttled > _THROTTLED * elapsed:
             share = min(1.0, used.throttled / elapsed)
@@ -96,10 +96,17 @@ class Meter:
         limits, spec = self._limits_of(name), self._tenants.get(tenant)
         if spec is not None:
             owner, most = f"tenant {tenant}", spec.limits.tasks
-            if limits:
+            if limits and self._is_full(spec, name, limits):
                 owner, most = f"site {name}", limits.tasks
             problem = overuse.too_many_tasks(owner, most, self._named(tenant, name), ended=ended)
             self.note(tenant, name, problem)
+
+    def _is_full(self, spec: TenantSpec, name: str, limits: SiteLimits) -> bool:
+        """Whether it was the site's own limit of tasks that was met, and not its tenant's."""
+        peak = self._confines.usage(spec.name, name).tasks_peak
+        if peak:
+            return peak >= limits.tasks
+        return self._confines.usage(spec.name).tasks < _NEARLY * spec.limits.tasks  # before Linux 6.6
 
     def note(self, tenant: str, name: str, problem: Problem) -> None:
         """Tell the site, or keep it for the tenant when it was none of its sites."""

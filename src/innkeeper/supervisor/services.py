@@ -41,6 +41,7 @@ class Services:
     disk_problem: Callable[[TenantSpec], Problem | None] = lambda _: (
         None
     )  # why a tenant may not start anything
+    disk_changed: Callable[[TenantSpec], None] = lambda _: None  # to be called after a command of a tenant's
     tenant_problem: Callable[[TenantSpec], Problem | None] = lambda _: None  # why nothing may run as a tenant
     disk_used: Callable[[str], int | None] = lambda _: None  # bytes that a tenant's files take, where known
     can_hibernate: Callable[[], bool] = lambda: False

@@ -34,6 +34,7 @@ class Usage(NamedTuple):
     out_of_memory: int = 0  # processes killed
     memory_peak: int = 0
     tasks_refused: int = 0
+    tasks_peak: int = 0
 
 
 class Group(abc.ABC):

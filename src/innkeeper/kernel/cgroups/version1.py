@@ -60,6 +60,7 @@ class Split(Group):
             out_of_memory=knobs.table(memory, "memory.oom_control").get("oom_kill", 0),
             memory_peak=knobs.number(memory, "memory.max_usage_in_bytes"),
             tasks_refused=self.tasks_refused(),
+            tasks_peak=knobs.number(pids, "pids.peak"),
         )
 
     def cpu_seconds(self) -> float:

@@ -58,6 +58,7 @@ class Unified(Group):
             out_of_memory=events.get("oom_kill", 0),
             memory_peak=knobs.number(self._place, "memory.peak"),
             tasks_refused=self.tasks_refused(),
+            tasks_peak=knobs.number(self._place, "pids.peak"),
         )
 
     def cpu_seconds(self) -> float:
