@@ -30,6 +30,27 @@ def slow(seconds):
 """
 
 
+# ── a tenant's own limits ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_sites_of_one_tenant_give_way_to_one_another_at_its_limit_of_tasks(node: Node) -> None:
+    node.tenant("crowd")
+    file = node.layout.tenant_file("crowd")
+    file.write_text(file.read_text() + "\n[limits]\ntasks = 48\n")
+    domains = [f"crowd{number}.test" for number in range(16)]
+    for domain in domains:
+        node.app(domain, tenant="crowd", app="threads = 4", answer=domain)
+    for domain in (*domains, *domains):
+        assert node.get(domain).text == domain
+        time.sleep(0.3)
+    told = {site["domain"]: site for site in node.status()["sites"] if site["domain"] in domains}
+    assert [site["problems"] for site in told.values() if site["problems"]] == []
+    states = [told[domain]["state"] for domain in domains]
+    assert states[-1] == "serving" and "asleep" in states, told
+    for domain in domains:
+        node.remove(domain)
+
+
 # ── a budget ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 

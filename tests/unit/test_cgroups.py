@@ -98,9 +98,9 @@ def test_version_2_limits(tmp_path: Path) -> None:
     site = group.child("site", without=("cpuset",))
     made(site, {"cgroup.procs": "", "cpu.stat": "usage_usec 2500000\nthrottled_usec 500000\n"})
     made(site, {"memory.events": "low 0\noom_kill 3\n", "memory.peak": "77\n", "pids.events": "max 9\n"})
-    made(site, {"memory.current": "55\n", "pids.current": "4\n"})
+    made(site, {"memory.current": "55\n", "pids.current": "4\n", "pids.peak": "5\n"})
     usage = site.usage()
-    assert usage == (2.5, 0.5, 55, 4, 3, 77, 9)
+    assert usage == (2.5, 0.5, 55, 4, 3, 77, 9, 5)
     assert site.cpu_seconds() == 2.5
     assert site.tasks_refused() == 9
     doors = site.doors()

@@ -149,6 +149,14 @@ class Confines:
             return Usage()
         return (self._group(tenant, name) if name else self._tenant(tenant)).usage()
 
+    def fill(self, tenant: TenantSpec) -> float:
+        """How near a tenant is to its limit of tasks or of memory, files in memory left aside; 1.0: it is met."""
+        if self._top is None:
+            return 0.0
+        group, limits = self._tenant(tenant.name), tenant.limits
+        most = bytes_of(limits.memory)
+        return max(group.tasks() / limits.tasks, group.anonymous() / most if most else 0.0)
+
     def memory(self) -> int:
         """Bytes that all tenants' processes use together, files in memory left aside.
 

@@ -107,7 +107,9 @@ class Supervisor:
         self.services.disk_changed = self._disk.changed
         self.services.disk_used = lambda name: used.space if (used := self._disk.used(name)) else None
         self._courtesy = Courtesy(self._confines, self.tenants.specs, self._on_bomb)
-        self._pressure = Pressure(self._confines, bytes_of(self.settings.memory), self._sites_awake)
+        self._pressure = Pressure(
+            self._confines, bytes_of(self.settings.memory), self.tenants.specs, self._sites_awake
+        )
         if self.walled and self.settings.hibernate:
             self.services.can_hibernate = self._pressure.may_hibernate
         self.services.woken = self._pressure.hurry

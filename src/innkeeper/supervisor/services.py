@@ -45,7 +45,7 @@ class Services:
     tenant_problem: Callable[[TenantSpec], Problem | None] = lambda _: None  # why nothing may run as a tenant
     disk_used: Callable[[str], int | None] = lambda _: None  # bytes that a tenant's files take, where known
     can_hibernate: Callable[[], bool] = lambda: False
-    woken: Callable[[], None] = lambda: None  # to be called when a site was woken
+    woken: Callable[[str], None] = lambda _: None  # a tenant whose site was woken, or could not be
     confines: Confines = field(default_factory=lambda: Confines(None))
     workers: dict[int, Worker] = field(default_factory=dict)  # by identity
     last_identity: int = 0

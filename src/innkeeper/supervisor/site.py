@@ -191,6 +191,7 @@ class Site:
     def on_start_failed(self, problem: Problem) -> None:
         """No new worker: the old one goes on serving, or visitors see a page that says so."""
         self.note(problem)
+        self._services.woken(self.tenant)
         self._move(Event.LOAD_FAILED)
         if self.state is State.FAILED:
             self._failure.begin(self.listener)
@@ -213,7 +214,7 @@ class Site:
         assert worker is not None
         if self.state is State.STARTING and self.rang:
             self.wakes += 1
-            self._services.woken()
+            self._services.woken(self.tenant)
             self.cold_start_ms = round((time.monotonic() - self.rang) * 1000, 1)
             self._services.custody.note(
                 f"site:{self.spec.domain}", {"wakes": self.wakes, "cold_start_ms": self.cold_start_ms}
@@ -322,17 +323,21 @@ class Site:
         if self._worker is not None and self.state is State.SERVING:
             self._worker.ask("look")
 
-    def may_give_way(self, before: float) -> bool:
-        """Whether it serves, and was neither started nor asked for since `before`."""
-        worker = self._worker
-        return self.state is State.SERVING and worker is not None and max(worker.loaded, self.used) < before
+    @property
+    def wanted(self) -> float:
+        """When somebody last wanted it, as far as is known: started it, or asked it something."""
+        return max(self._worker.loaded if self._worker else 0.0, self.used)
 
-    def give_way(self) -> None:
-        """Nobody asks for it: hibernate, if that is worth it here, or stop."""
+    def may_give_way(self, before: float) -> bool:
+        """Whether it serves, and nobody wanted it since `before`."""
+        return self.state is State.SERVING and self._worker is not None and self.wanted < before
+
+    def give_way(self, *, may_rest: bool = True) -> None:
+        """Nobody asks for it: hibernate, if it may and that is worth it here, or stop."""
         worker = self._worker
         if worker is None or self.state is not State.SERVING:
             return
-        if hibernation.is_worth_it(self.cold_start_ms) and self._services.may_hibernate(worker):
+        if may_rest and hibernation.is_worth_it(self.cold_start_ms) and self._services.may_hibernate(worker):
             self._move(Event.HIBERNATE)
             self.turned = time.monotonic()
             worker.ask("rest")

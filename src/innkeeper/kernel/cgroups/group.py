@@ -136,6 +136,10 @@ class Group(abc.ABC):
     def anonymous(self) -> int:
         """Bytes that its processes have in memory and that are no file's: what only their end would give back."""
 
+    def tasks(self) -> int:
+        """Processes and threads in it now."""
+        return knobs.number(self._places.get("pids", ""), "pids.current")
+
     def tasks_refused(self) -> int:
         """How often a process or thread could not be started since it was made."""
         return knobs.table(self._places.get("pids", ""), "pids.events").get("max", 0)

@@ -56,7 +56,7 @@ class Split(Group):
             cpu=self.cpu_seconds(),
             throttled=knobs.table(self._places.get("cpu", ""), "cpu.stat").get("throttled_time", 0) / 1e9,
             memory=knobs.number(memory, "memory.usage_in_bytes"),
-            tasks=knobs.number(pids, "pids.current"),
+            tasks=self.tasks(),
             out_of_memory=knobs.table(memory, "memory.oom_control").get("oom_kill", 0),
             memory_peak=knobs.number(memory, "memory.max_usage_in_bytes"),
             tasks_refused=self.tasks_refused(),

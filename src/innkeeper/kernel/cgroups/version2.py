@@ -54,7 +54,7 @@ class Unified(Group):
             cpu=cpu.get("usage_usec", 0) / 1e6,
             throttled=cpu.get("throttled_usec", 0) / 1e6,
             memory=knobs.number(self._place, "memory.current"),
-            tasks=knobs.number(self._place, "pids.current"),
+            tasks=self.tasks(),
             out_of_memory=events.get("oom_kill", 0),
             memory_peak=knobs.number(self._place, "memory.peak"),
             tasks_refused=self.tasks_refused(),
