@@ -1,0 +1,133 @@
+"""What nginx passes on of a request and of an answer: to the three kinds of apps the same, and nothing made up."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from tests.node.harness import Node
+
+# Each tells what it was told. What comes after "/type/" is the answer's Content-Type, the number after "/head/" how
+# many bytes there are in a header of it.
+WSGI = """
+import json
+def application(environ, start_response):
+    _, kind, value = (environ["REQUEST_URI"] + "//").split("/", 2)
+    value = value.rstrip("/")
+    told = {"host": environ.get("HTTP_HOST"), "forwarded": environ.get("HTTP_X_FORWARDED_HOST"),
+            "name": environ["SERVER_NAME"], "path": environ["PATH_INFO"]}
+    headers = [("Content-Type", value)] if kind == "type" else []
+    headers += [("X-Large", "x" * int(value))] if kind == "head" else []
+    start_response("200 OK", headers)
+    return [json.dumps(told).encode()]
+"""
+ASGI = """
+import json
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return
+    headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+    told = {"host": headers.get("host"), "forwarded": headers.get("x-forwarded-host"), "name": scope["server"][0],
+            "path": scope["path"]}
+    if scope["type"] == "websocket":
+        await receive()
+        return await send({"type": "websocket.accept", "headers": [(b"x-told", json.dumps(told).encode())]})
+    _, kind, value = (scope["path"] + "//").split("/", 2)
+    value = value.rstrip("/").encode()
+    headers = [(b"Content-Type", value)] if kind == "type" else []
+    headers += [(b"X-Large", b"x" * int(value))] if kind == "head" else []
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(told).encode()})
+"""
+COMMAND = """
+import http.server, json, os, socketserver
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        _, kind, value = (self.path + "//").split("/", 2)
+        value = value.rstrip("/")
+        self.send_response(200)
+        if kind == "type":
+            self.send_header("Content-Type", value)
+        elif kind == "head":
+            self.send_header("X-Large", "x" * int(value))
+        self.end_headers()
+        told = {"host": self.headers["Host"], "forwarded": self.headers["X-Forwarded-Host"], "path": self.path}
+        self.wfile.write(json.dumps(told).encode())
+    do_POST = do_GET
+    def address_string(self):
+        return "visitor"
+socketserver.ThreadingUnixStreamServer(os.environ["DOMAIN_SOCKET"], Handler).serve_forever()
+"""
+KINDS = ["wsgi", "asgi", "command"]
+
+
+@pytest.fixture(scope="module")
+def edge(node: Node) -> Node:
+    """KIND.edge.test for each kind of app, and static files in each."""
+    node.tenant("alice")
+    node.put("alice", "/home/alice/edge/command.py", COMMAND)
+    node.put("alice", "/home/alice/edge/public/page.html", "<p>page")
+    static = '[[static]]\nurl = "/static/"\npath = "/home/alice/edge/public"\n'
+    node.app("wsgi.edge.test", WSGI, more=static)
+    node.app("asgi.edge.test", ASGI, more=static, kind="asgi")
+    started = 'tenant = "alice"\n[app]\ncommand = "exec python3 ~/edge/command.py"\n'
+    node.site("command.edge.test", started + static)
+    node.await_route("command.edge.test")
+    return node
+
+
+def ask(node: Node, line: str, *headers: str) -> tuple[str, str]:
+    """The head and the body of the answer to a request whose first line and headers are sent just so."""
+    sent = "\r\n".join((line, *headers, "Connection: close", "", "")).encode("latin-1")
+    head, _, body = node.raw(sent, timeout=30).decode("latin-1").partition("\r\n\r\n")
+    if "\r\nTransfer-Encoding: chunked" in head:
+        body = body.partition("\r\n")[2].partition("\r\n")[0]
+    return head, body
+
+
+# ── which host was asked ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("spelled", ["{}", "{}:8080", "{}.", "{}.:80"])
+def test_an_app_is_told_its_host_as_the_visitor_spelled_it(edge: Node, kind: str, spelled: str) -> None:
+    for domain in (f"{kind}.edge.test", f"{kind}.EDGE.Test"):
+        host = spelled.format(domain)
+        told = json.loads(ask(edge, "GET / HTTP/1.1", f"Host: {host}")[1])
+        assert (told["host"], told["forwarded"]) == (host, host)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "said", ["evil.example", "{}:@evil.example", "{}.evil.example", "x.{}", "{}x", "{}:"]
+)
+def test_an_app_is_told_of_no_host_but_the_one_that_was_routed_by(edge: Node, kind: str, said: str) -> None:
+    """Who asks for a whole URL is routed by that, whatever else the header Host says."""
+    domain = f"{kind}.edge.test"
+    host = said.format(domain)
+    _, body = ask(edge, f"GET http://{domain}/ HTTP/1.1", f"Host: {host}")
+    told = json.loads(body)
+    assert (told["host"], told["forwarded"]) == (domain, domain)
+    assert told.get("name", domain) == domain
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_app_is_told_its_host_where_there_is_no_header(edge: Node, kind: str) -> None:
+    domain = f"{kind}.edge.test"
+    told = json.loads(ask(edge, f"GET http://{domain.upper()}/ HTTP/1.0")[1])
+    assert (told["host"], told["forwarded"]) == (domain, domain)
+
+
+def test_a_websocket_is_told_of_no_host_but_the_one_that_was_routed_by(edge: Node) -> None:
+    asked = (
+        "GET http://asgi.edge.test/ HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    for host, told in (("evil.example", "asgi.edge.test"), ("asgi.edge.test:81", "asgi.edge.test:81")):
+        with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection:
+            connection.sendall(asked.format(host).encode())
+            head = connection.recv(65536).decode()
+        assert head.startswith("HTTP/1.1 101 "), head
+        assert f'"host": "{told}", "forwarded": "{told}"' in head
