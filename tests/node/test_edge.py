@@ -60,31 +60,44 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return "visitor"
 socketserver.ThreadingUnixStreamServer(os.environ["DOMAIN_SOCKET"], Handler).serve_forever()
 """
+FLASK = """
+from flask import Flask, request
+app = Flask(__name__)
+@app.post("/")
+def measure():
+    told = {"length": request.content_length, "chunked": "Transfer-Encoding" in request.headers}
+    return {"read": len(request.get_data()), **told}
+@app.post("/form")
+def form():
+    return {"name": request.form["name"]}
+application = app
+"""
 KINDS = ["wsgi", "asgi", "command"]
 
 
 @pytest.fixture(scope="module")
 def edge(node: Node) -> Node:
-    """KIND.edge.test for each kind of app, and static files in each."""
+    """KIND.edge.test for each kind of app, with static files, and flask.edge.test."""
     node.tenant("alice")
     node.put("alice", "/home/alice/edge/command.py", COMMAND)
     node.put("alice", "/home/alice/edge/public/page.html", "<p>page")
     static = '[[static]]\nurl = "/static/"\npath = "/home/alice/edge/public"\n'
     node.app("wsgi.edge.test", WSGI, more=static)
     node.app("asgi.edge.test", ASGI, more=static, kind="asgi")
+    node.app("flask.edge.test", FLASK)
     started = 'tenant = "alice"\n[app]\ncommand = "exec python3 ~/edge/command.py"\n'
     node.site("command.edge.test", started + static)
     node.await_route("command.edge.test")
     return node
 
 
-def ask(node: Node, line: str, *headers: str) -> tuple[str, str]:
-    """The head and the body of the answer to a request whose first line and headers are sent just so."""
-    sent = "\r\n".join((line, *headers, "Connection: close", "", "")).encode("latin-1")
-    head, _, body = node.raw(sent, timeout=30).decode("latin-1").partition("\r\n\r\n")
-    if "\r\nTransfer-Encoding: chunked" in head:
-        body = body.partition("\r\n")[2].partition("\r\n")[0]
-    return head, body
+def ask(node: Node, line: str, *headers: str, body: str = "") -> tuple[str, str]:
+    """The head and the body of the answer to a request whose first line, headers and body are sent just so."""
+    sent = "\r\n".join((line, *headers, "Connection: close", "", body)).encode("latin-1")
+    head, _, answer = node.raw(sent, timeout=30).decode("latin-1").partition("\r\n\r\n")
+    if "\r\nTransfer-Encoding: chunked" in head:  # of all that is short, one chunk
+        answer = answer.partition("\r\n")[2].partition("\r\n")[0]
+    return head, answer
 
 
 # ── which host was asked ─────────────────────────────────────────────────────────────────────────────────────
@@ -131,3 +144,26 @@ def test_a_websocket_is_told_of_no_host_but_the_one_that_was_routed_by(edge: Nod
             head = connection.recv(65536).decode()
         assert head.startswith("HTTP/1.1 101 "), head
         assert f'"host": "{told}", "forwarded": "{told}"' in head
+
+
+# ── bodies ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def chunked(body: bytes) -> bytes:
+    pieces = [body[start : start + 60_000] for start in range(0, len(body), 60_000)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+
+
+CHUNKED = ("Host: flask.edge.test", "Transfer-Encoding: chunked")
+
+
+@pytest.mark.parametrize("size", [0, 1, 3_000_000])
+def test_flask_reads_a_body_that_came_in_chunks(edge: Node, size: int) -> None:
+    _, told = ask(edge, "POST / HTTP/1.1", *CHUNKED, body=chunked(b"x" * size).decode())
+    assert json.loads(told) == {"read": size, "length": size, "chunked": False}
+
+
+def test_flask_reads_a_form_that_came_in_chunks(edge: Node) -> None:
+    kind = "Content-Type: application/x-www-form-urlencoded"
+    _, told = ask(edge, "POST /form HTTP/1.1", *CHUNKED, kind, body=chunked(b"name=Ada").decode())
+    assert json.loads(told) == {"name": "Ada"}
