@@ -146,6 +146,31 @@ def test_a_websocket_is_told_of_no_host_but_the_one_that_was_routed_by(edge: Nod
         assert f'"host": "{told}", "forwarded": "{told}"' in head
 
 
+# ── the answer's head ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "said", ["text/html", "application/json", "text/plain;charset=latin-1", "Text/HTML;x=y", "image/svg+xml"]
+)
+def test_what_an_app_says_of_its_answer_is_passed_on_as_it_is(edge: Node, kind: str, said: str) -> None:
+    head, _ = ask(edge, f"GET /type/{said} HTTP/1.1", f"Host: {kind}.edge.test")
+    assert f"\r\nContent-Type: {said}\r\n" in f"{head}\r\n"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_an_app_does_not_say_is_not_made_up(edge: Node, kind: str) -> None:
+    head, _ = ask(edge, "GET / HTTP/1.1", f"Host: {kind}.edge.test")
+    assert head.startswith("HTTP/1.1 200 ") and "content-type" not in head.lower()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_static_files_and_pages_of_ours_have_their_charset(edge: Node, kind: str) -> None:
+    for path, status in (("/static/page.html", 200), ("/static/none.html", 404)):
+        answer = edge.get(f"{kind}.edge.test", path)
+        assert (answer.status, answer.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+
+
 # ── bodies ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
