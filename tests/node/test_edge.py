@@ -81,6 +81,7 @@ def edge(node: Node) -> Node:
     node.tenant("alice")
     node.put("alice", "/home/alice/edge/command.py", COMMAND)
     node.put("alice", "/home/alice/edge/public/page.html", "<p>page")
+    node.put("alice", "/home/alice/edge/public/.env", "SECRET=1")
     static = '[[static]]\nurl = "/static/"\npath = "/home/alice/edge/public"\n'
     node.app("wsgi.edge.test", WSGI, more=static)
     node.app("asgi.edge.test", ASGI, more=static, kind="asgi")
@@ -144,6 +145,43 @@ def test_a_websocket_is_told_of_no_host_but_the_one_that_was_routed_by(edge: Nod
             head = connection.recv(65536).decode()
         assert head.startswith("HTTP/1.1 101 "), head
         assert f'"host": "{told}", "forwarded": "{told}"' in head
+
+
+# ── which path was asked for ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/env/http://example.org//x",
+        "/env/a/../b/./c//d",
+        "//two",
+        "/a/..",
+        "/..a/.b/",
+        "/",
+        "/J\xc3\xbcrgen//x",
+    ],
+)
+def test_a_wsgi_app_is_told_the_path_as_it_was_sent(edge: Node, path: str) -> None:
+    for sent in (path, f"{path}?a=/../b%20c?d", f"http://wsgi.edge.test{path}"):
+        told = json.loads(ask(edge, f"GET {sent} HTTP/1.1", "Host: wsgi.edge.test")[1])
+        assert told["path"] == path
+
+
+def test_a_wsgi_app_is_told_a_path_with_percent_signs_decoded_and_in_order(edge: Node) -> None:
+    for sent, path in (("/a%20b/%2541", "/a b/%41"), ("/a//b%2F%2e%2e//c", "/a/c"), ("/a#b//c", "/a")):
+        told = json.loads(ask(edge, f"GET {sent} HTTP/1.1", "Host: wsgi.edge.test")[1])
+        assert told["path"] == path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_are_found_by_the_path_in_order(edge: Node, kind: str) -> None:
+    """…so that what may not be read is found in no other way either."""
+    host = f"Host: {kind}.edge.test"
+    for path in ("//static//page.html", "/a/../static/./page.html", "/%73tatic/x/%2e%2e/page.html"):
+        assert ask(edge, f"GET {path} HTTP/1.1", host)[1] == "<p>page"
+    for path in ("//static//.env", "/static/./.env", "/a/../static/x/../.env", "/static/%2eenv"):
+        assert ask(edge, f"GET {path} HTTP/1.1", host)[0].startswith("HTTP/1.1 404 ")
 
 
 # ── the answer's head ────────────────────────────────────────────────────────────────────────────────────────
