@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 
@@ -230,3 +231,61 @@ def test_flask_reads_a_form_that_came_in_chunks(edge: Node) -> None:
     kind = "Content-Type: application/x-www-form-urlencoded"
     _, told = ask(edge, "POST /form HTTP/1.1", *CHUNKED, kind, body=chunked(b"name=Ada").decode())
     assert json.loads(told) == {"name": "Ada"}
+
+
+# ── pages of ours ────────────────────────────────────────────────────────────────────────────────────────────
+
+NOT_FOUND = '[[static]]\nurl = "{}"\npath = "/home/alice/edge/none"\n'
+SESAME = "$2y$05$oLe58IZMEU1UWp/FxcdDBuNud5lwONoMiIH/Uko5dcJbENn73Hami"
+WAYS = {
+    "plain": "",
+    "front": NOT_FOUND.format("/"),
+    "first": NOT_FOUND.format("/a/"),
+    "deep": NOT_FOUND.format("/a/b/"),
+    "locked": f'[password]\nuser = "guest"\nhash = "{SESAME}"\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "header", "status", "title"),
+    [
+        ("POST / HTTP/1.1", "Transfer-Encoding: xchunked", 501, "This server can’t do what was asked"),
+        ("GET / HTTP/2.0", "X: y", 505, "This version of HTTP is not spoken here"),
+        ("TRACE / HTTP/1.1", "X: y", 405, "This can’t be done at this address"),
+        ("POST /static/page.html HTTP/1.1", "Content-Length: 0", 405, "This can’t be done at this address"),
+        ("GET /%zz HTTP/1.1", "X: y", 400, "This request can’t be understood"),
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_nginx_refuses_is_no_fault_of_the_site(
+    edge: Node, kind: str, line: str, header: str, status: int, title: str
+) -> None:
+    head, page = ask(edge, line, f"Host: {kind}.edge.test", header)
+    assert head.startswith(f"HTTP/1.1 {status} ")
+    page = page.encode("latin-1").decode()
+    assert f"<h1>{title}</h1>" in page and f">{status}<" in page
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_of_an_app_that_does_not_load_it_is_said_whatever_way_leads_to_it(
+    node: Node, kind: str, way: str
+) -> None:
+    domain = f"{way}-{kind}.sick.test"
+    node.app(domain, "import no_such_module\n", more=WAYS[way], kind=kind)
+    letter = {"Authorization": "Basic " + base64.b64encode(b"guest:sesame").decode()}
+    for path in ("/", "/page.html"):  # as the start fails, and while it is known to have failed
+        answer = node.get(domain, path, headers=letter)
+        assert answer.status == 500
+        assert "This site can’t start right now" in answer.text
+
+
+def test_a_fault_of_the_server_is_not_said_to_be_the_sites(own_node: Node) -> None:
+    own_node.app("well.test")
+    own_node.app("mapped.test", more='[[static]]\nurl = "/a/b/"\npath = "/home/alice/none"\n')
+    folder = own_node.layout.lib / "edge" / "body"
+    folder.rename(folder.with_name("elsewhere"))
+    for domain in ("well.test", "mapped.test"):
+        answer = own_node.get(domain, method="POST", body=b"x" * 1_000_000)
+        assert answer.status == 500
+        assert "Something went wrong on this server" in answer.text

@@ -82,29 +82,46 @@ PAGES = {
     ),
     "405": Page(
         405,
-        "This address only shows a file",
-        "Something was sent to an address that can only be read. Go back and try again.",
-        "The address lies in a static mapping, so your app is not asked. Map a narrower prefix.",
+        "This can’t be done at this address",
+        "What was asked is of a kind that is not answered here; the address may be one that can only be read. "
+        "Go back and try again.",
+        "Where a static mapping is, files can be read, and your app is not asked: map a narrower prefix if it "
+        "should be. TRACE and CONNECT are answered nowhere.",
     ),
     "413": Page(
         413,
         "This upload is too large",
         "What you sent is larger than this server accepts. Try a smaller file.",
-        "The limit is set for the whole server; ask its operator, or upload in parts.",
+        "The limit, max_body, is the whole server’s, and your site’s own can’t go beyond it. Ask the server’s "
+        "operator, or upload in parts.",
     ),
-    "500": Page(
+    "failed": Page(
         500,
         "This site can’t start right now",
         "Something in the site itself keeps it from starting. Its owner has a report. Please try again later.",
         "The reason, with the traceback, is in your error log and on the site’s overview. "
         "Once it is mended, touch the WSGI file or reload the site.",
     ),
+    "500": Page(
+        500,
+        "Something went wrong on this server",
+        "The server, and not the site, has failed at this request. Please try again later.",
+        "Your app has no part in this. If it goes on, tell the server’s operator, whose log has the reason.",
+    ),
+    "501": Page(
+        501,
+        "This server can’t do what was asked",
+        "The request is sent in a way that this server does not know. Try another program, or its newest version.",
+        "Your app was not asked. Bodies may come with their length, or in chunks, and in no other encoding of "
+        "transfer.",
+    ),
     "502": Page(
         502,
-        "The site broke off",
-        "The site ended before it had answered. Trying again often helps; if you sent a form, check first "
-        "whether it was received.",
-        "A process of your app ended unasked. The end of your error log usually says why.",
+        "The site gave no answer",
+        "The site broke off before it had answered, or its answer can’t be passed on. Trying again often helps; "
+        "if you sent a form, check first whether it was received.",
+        "A process of your app ended or hung up, which the end of your error log usually explains, or its answer "
+        "began with more than 32 KB of headers, or with something that is no HTTP.",
     ),
     "504": Page(
         504,
@@ -112,11 +129,18 @@ PAGES = {
         "The site did not answer within its time limit. Please try again in a while.",
         "The request ran past the limit. Your error log has what the app was doing at that moment.",
     ),
+    "505": Page(
+        505,
+        "This version of HTTP is not spoken here",
+        "The request names a version of HTTP that this server does not know. Try another program.",
+        "Your app was not asked. Requests are answered in HTTP/1.1 and 1.0.",
+    ),
     "busy": Page(
         503,
         "Too busy at the moment",
         "More visitors came at once than can be served. Please try again in a few seconds.",
-        "The server is starting many sites at once; this passes by itself.",
+        "The server is starting many sites at once, or your site has as many connections open as it may. "
+        "Both pass by themselves.",
     ),
     "off": Page(
         503,
