@@ -210,6 +210,21 @@ def test_static_files_and_pages_of_ours_have_their_charset(edge: Node, kind: str
         assert (answer.status, answer.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_may_have_large_headers(edge: Node, kind: str) -> None:
+    for size in (9_000, 17_000, 32_000):
+        head, _ = ask(edge, f"GET /head/{size} HTTP/1.1", f"Host: {kind}.edge.test")
+        assert head.startswith("HTTP/1.1 200 ") and f": {'x' * size}" in head
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_larger_ones_it_is_said_that_they_are_too_large(edge: Node, kind: str) -> None:
+    for size in (34_000, 64_000):
+        answer = edge.get(f"{kind}.edge.test", f"/head/{size}")
+        assert answer.status == 502
+        assert "32 KB of headers" in answer.text
+
+
 # ── bodies ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
