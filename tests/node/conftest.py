@@ -47,7 +47,7 @@ def _missing() -> str | None:
 @pytest.fixture(scope="session")
 def node() -> Iterator[Node]:
     """A node that all tests share: each takes domains of its own."""
-    # Users of its own, so that the packet filter of no other node stops them: not of another test, nor of another run.
+    # Users of its own, so that the packet filter of no other node stops them: not of another test or run.
     first = 80_000 + os.getpid() % 1000 * 1000
     with running(settings=f"first_uid = {first}\nlast_uid = {first + 999}\n") as shared:
         yield shared
