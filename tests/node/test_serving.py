@@ -10,6 +10,8 @@ import socket
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.node.harness import Node, await_true, socket_ports
 
 ESTABLISHED, SYN_RECEIVED = "01", "03"  # in /proc/net/tcp
@@ -240,6 +242,42 @@ def application(environ, start_response):
     shown = node.cli("site", "logs", "logs.test").stdout
     assert "said to stderr" in shown
     assert "GET /some?query" in shown
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding='utf-8')",
+        "sys.stderr = io.TextIOWrapper(sys.stderr.buffer, encoding='utf-8', line_buffering=True)",
+        "sys.stdout = sys.stderr = None",
+        "sys.stdout.close()",
+        "sys.stdout = 1",
+        "os.close(1)",
+    ],
+)
+def test_an_app_may_do_with_its_streams_what_it_likes(node: Node, kind: str, statement: str) -> None:
+    domain = f"{kind}-streams.test"
+    code = {
+        "wsgi": "def application(environ, start_response):\n    said()\n    start_response('200 OK', [])\n"
+        f"    return [{statement!r}.encode()]\n",
+        "asgi": "async def app(scope, receive, send):\n    assert scope['type'] == 'http'\n    said()\n"
+        "    await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        f"    await send({{'type': 'http.response.body', 'body': {statement!r}.encode()}})\n",
+    }
+    said = "def said():\n    if 'TextIO' in TEXT:\n        print('a word'), print('a word', file=sys.stderr)\n"
+    node.app(domain, f"import io, os, sys\nTEXT = {statement!r}\n{statement}\n{said}{code[kind]}", kind=kind)
+    await_true(lambda: node.get(domain).text == statement, 5)
+    assert not node.show(domain)["problems"]
+    if "TextIO" in statement:
+        await_true(lambda: "a word" in node.log(domain, "error"), 5)
+
+
+def test_an_app_is_told_of_its_other_processes(node: Node) -> None:
+    code = "def application(e, s):\n    s('200 OK', [])\n    return [str(e['wsgi.multiprocess']).encode()]\n"
+    node.app("alone.test", code)
+    node.app("several.test", code, app="processes = 2")
+    assert [node.get(domain).text for domain in ("alone.test", "several.test")] == ["False", "True"]
 
 
 def test_answer_streams_when_the_app_asks_for_it(node: Node) -> None:

@@ -12,6 +12,7 @@ sends all of it), and a program that is started by one of several threads hears 
 from __future__ import annotations
 
 import signal
+import contextlib
 import sys
 import threading
 import traceback
@@ -68,9 +69,8 @@ def guarded(app: App, largest_body: int = 0, turns: Optional[Turns] = None) -> A
             turns.begin()
         body = environ["wsgi.input"]
         environ["wsgi.file_wrapper"] = _Sender(environ["wsgi.file_wrapper"])
-        environ["wsgi.errors"] = (
-            sys.stderr
-        )  # uWSGI's own is buffered, and what it holds dies with the process
+        if sys.stderr is not None:  # uWSGI's own is buffered, and what it holds dies with the process
+            environ["wsgi.errors"] = sys.stderr
         if largest_body and int(environ.get("CONTENT_LENGTH") or 0) > largest_body:
             start_response("413 Content Too Large", [("Content-Type", "text/html; charset=utf-8")])
             _finish(body)

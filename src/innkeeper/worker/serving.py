@@ -98,7 +98,10 @@ class Server:
         """The app itself; a failure ends the process. Meanwhile stderr is the app's."""
         self.give_stderr()
         self.limit_files()
-        sys.stdout, sys.stderr = _line_by_line(1), _line_by_line(2)
+        # Under both names, as in any Python: an app that wraps `sys.stdout.buffer` in a stream of its own takes the
+        # first from us, and with the last reference the buffer would be closed.
+        sys.stdout = sys.__stdout__ = _line_by_line(1)
+        sys.stderr = sys.__stderr__ = _line_by_line(2)
         thresholds = gc.get_threshold()
         gc.set_threshold(0)  # what is made now is there to stay: looking for garbage would be in vain
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -73,8 +74,10 @@ class WsgiServer(Server):
             self.fail(error)
         self.prepare()
         app = self.load()
-        sys.stdout.flush()
-        os.dup2(1, 2)  # uWSGI's own words go to server.log
+        with contextlib.suppress(Exception):  # the app may have closed it, or put anything in its place
+            sys.stdout.flush()
+        with contextlib.suppress(OSError):
+            os.dup2(1, 2)  # uWSGI's own words go to server.log
         uwsgi.post_fork_hook = _in_turn(
             self.give_stderr,
             _own(getattr(uwsgi, "post_fork_hook", None)),
