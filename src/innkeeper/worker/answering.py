@@ -53,10 +53,13 @@ TOO_SLOW = _PAGE.format(
 ).encode()
 
 
-def guarded(app: App, largest_body: int = 0, turns: Optional[Turns] = None) -> App:
+def guarded(
+    app: App, largest_body: int = 0, turns: Optional[Turns] = None, *, multiprocess: bool = False
+) -> App:
     """The app, finishing what it leaves undone; bodies larger than `largest_body` bytes (0 = any) are refused.
 
-    `turns`: of its threads, if it has several.
+    `turns`: of its threads, if it has several. `multiprocess`: whether it has several processes, of which uWSGI
+    knows but one.
     """
 
     def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -69,6 +72,10 @@ def guarded(app: App, largest_body: int = 0, turns: Optional[Turns] = None) -> A
             turns.begin()
         body = environ["wsgi.input"]
         environ["wsgi.file_wrapper"] = _Sender(environ["wsgi.file_wrapper"])
+        # nginx has put the chunks together and said the length; frameworks that find this word look for chunks.
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        if multiprocess:
+            environ["wsgi.multiprocess"] = True
         if sys.stderr is not None:  # uWSGI's own is buffered, and what it holds dies with the process
             environ["wsgi.errors"] = sys.stderr
         if largest_body and int(environ.get("CONTENT_LENGTH") or 0) > largest_body:

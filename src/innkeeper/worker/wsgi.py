@@ -86,7 +86,8 @@ class WsgiServer(Server):
             ),
         )
         uwsgi.atexit = _in_turn(_own(getattr(uwsgi, "atexit", None)), ending.end)
-        return answering.guarded(app, self._order.body, Turns() if self._order.threads > 1 else None)
+        turns = Turns() if self._order.threads > 1 else None
+        return answering.guarded(app, self._order.body, turns, multiprocess=self._order.processes > 1)
 
 
 def _finish() -> None:
