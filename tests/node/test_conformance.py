@@ -43,6 +43,10 @@ def late_failure():
     yield b"begun"
     raise RuntimeError("failed when it had begun")
 
+def early_failure():
+    raise RuntimeError("failed before it had begun")
+    yield b"never"
+
 def double(number): return 2 * number
 
 def application(environ, start_response):
@@ -98,9 +102,19 @@ def application(environ, start_response):
     if path == "/late-failure":
         start_response("200 OK", plain)
         return late_failure()
-    if path == "/not-bytes":
+    wrong = {"/not-bytes": ["text"], "/not-bytes-made": iter(["text"]), "/none": None, "/text": "text", "/number": 1,
+             "/early-failure": early_failure()}
+    if path in wrong:
         start_response("200 OK", plain)
-        return ["text"]
+        return wrong[path]
+    if path == "/bare-bytes":
+        start_response("200 OK", plain)
+        return b"bare"
+    if path == "/header-break":
+        start_response("200 OK", plain + [("X-A", "b\\r\\nX-Forged: yes")])
+        return [b"never"]
+    if path == "/headers":
+        return say(sorted(name for name in environ if name.startswith("HTTP_X_MANY")))
     if path == "/file":
         with open("/tmp/sent", "wb") as file: file.write(bytes(range(256)) * 4096)
         start_response("200 OK", plain + [("Content-Length", str(256 * 4096))])
@@ -256,6 +270,19 @@ def test_what_is_wrong_harms_one_request_alone(node: Node, site: str, path: str)
     assert node.show(site)["pid"] == pid
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/not-bytes", "/not-bytes-made", "/none", "/text", "/number", "/early-failure", "/header-break"],
+)
+def test_what_is_no_answer_is_an_error_and_told_of(node: Node, site: str, path: str) -> None:
+    before = node.log(site, "error").count("Error: ")
+    answer = node.get(site, path, timeout=10)
+    assert answer.status == 500 and b"failed to answer" in answer.body
+    assert answer.headers["X-Forged"] is None
+    await_true(lambda: node.log(site, "error").count("Error: ") == before + 1, 5)
+    assert node.get(site, "/bare-bytes").body == b"bare"
+
+
 # ── the way in ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -300,6 +327,11 @@ def _body(said: bytes) -> bytes:
 
 
 def test_reading_past_the_end(node: Node, site: str) -> None:
+def test_hundreds_of_request_headers(node: Node, site: str) -> None:
+    many = {f"X-Many-{number:03}": "v" for number in range(500)}
+    assert len(ask(node, site, "/headers", headers=many)) == 500
+
+
     assert ask(node, site, "/past", method="POST", body=b"whole") == ["whole", "", "", "", []]
     assert ask(node, site, "/past") == ["", "", "", "", []]
     lines = b"first\nsecond\nthird\nlast"

@@ -4,19 +4,20 @@ The kernel answers the closing of a socket that holds unread data by a reset, in
 its way gets lost. So what an app leaves unread of a request's body is read here. And an app that fails gives
 the visitor status 500; uWSGI alone would close the connection.
 
-Three things that PEP 3333 promises are not as they should be in uWSGI 2.0.30, and are mended here: an app may
+Some things that PEP 3333 promises are not as they should be in uWSGI 2.0.30, and are mended here: an app may
 call `start_response` again with `exc_info` (uWSGI fails over it), a file is sent from where it stands (uWSGI
-sends all of it), and a program that is started by one of several threads hears signals (uWSGI blocks all).
+sends all of it), a program that is started by one of several threads hears signals (uWSGI blocks all), and what
+is no answer is an error (uWSGI logs it, and sends an empty one).
 """
 
 from __future__ import annotations
 
-import signal
 import contextlib
+import signal
 import sys
 import threading
 import traceback
-from typing import Any, Callable, Dict, Iterable, Iterator, Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
 from wsgiref.util import FileWrapper
 
 from innkeeper.worker.turns import Turns
@@ -71,34 +72,58 @@ def guarded(
         if turns is not None:
             turns.begin()
         body = environ["wsgi.input"]
-        environ["wsgi.file_wrapper"] = _Sender(environ["wsgi.file_wrapper"])
         # nginx has put the chunks together and said the length; frameworks that find this word look for chunks.
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         if multiprocess:
             environ["wsgi.multiprocess"] = True
+        environ["wsgi.file_wrapper"] = _Sender(environ["wsgi.file_wrapper"])
         if sys.stderr is not None:  # uWSGI's own is buffered, and what it holds dies with the process
             environ["wsgi.errors"] = sys.stderr
         if largest_body and int(environ.get("CONTENT_LENGTH") or 0) > largest_body:
             start_response("413 Content Too Large", [("Content-Type", "text/html; charset=utf-8")])
             _finish(body)
             return [TOO_LARGE]
+        is_whole = False
         try:
             result = app(environ, _Start(start_response))
+            is_whole = isinstance(result, (list, tuple))
+            if is_whole:
+                for piece in result:
+                    if not isinstance(piece, bytes):
+                        raise _wrong(piece)
+            elif isinstance(result, bytes):  # not what WSGI wants, but uWSGI sends it
+                result, is_whole = [result], True
+            elif result is None or isinstance(result, str):
+                raise TypeError(f"the app returned {_kind(result)}; WSGI wants a list of bytes, or the like")
         except Exception:  # the app's own fault of any kind
-            traceback.print_exc()
-            headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(FAILED)))]
-            start_response("500 Internal Server Error", headers)
-            result = [FAILED]
+            result, is_whole = _fail(start_response), True
         if turns is not None:
             turns.end()
-        if not environ.get("CONTENT_LENGTH") or environ["CONTENT_LENGTH"] == "0":
+        has_body = environ.get("CONTENT_LENGTH", "0") not in ("", "0")
+        if is_whole or hasattr(result, "read"):
+            if has_body:
+                _finish(body)
             return result
-        if isinstance(result, (list, tuple)) or hasattr(result, "read"):
-            _finish(body)
-            return result
-        return _Finishing(result, body)
+        return _Made(result, start_response, body if has_body else None)
 
     return answer
+
+
+def _fail(start_response: Callable[..., Any]) -> List[bytes]:
+    """Print what was raised, and answer by a page. OSError when another answer has begun."""
+    with contextlib.suppress(Exception):  # the app may have closed sys.stderr
+        traceback.print_exc()
+    headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(FAILED)))]
+    start_response("500 Internal Server Error", headers)
+    return [FAILED]
+
+
+def _wrong(piece: Any) -> TypeError:
+    return TypeError(f"the app's answer holds {_kind(piece)}; WSGI wants bytes")
+
+
+def _kind(thing: Any) -> str:
+    return "None" if thing is None else f"a value of type {type(thing).__name__}"
 
 
 _thread = threading.local()
@@ -114,6 +139,9 @@ class _Start:
         self._begun = False
 
     def __call__(self, status: str, headers: Any, exc_info: Any = None) -> Any:
+        for name, value in headers:
+            if "\n" in value or "\r" in value or "\n" in name or "\r" in name:
+                raise ValueError(f"there is a line break in the header {name!r}")  # what follows would be another
         if exc_info:
             try:
                 return self._start(status, headers)
@@ -143,15 +171,27 @@ class _Sender:
         return self._send(file, size) if whole else FileWrapper(file, size)
 
 
-class _Finishing:
-    """An answer that is made while it is sent, and may still read the request's body."""
+class _Made:
+    """An answer that is made while it is sent, and may still read the request's body, if there is one."""
 
-    def __init__(self, result: Iterable[bytes], body: Any) -> None:
+    __slots__ = ("_body", "_result", "_start")
+
+    def __init__(self, result: Iterable[bytes], start: Callable[..., Any], body: Any) -> None:
         self._result = result
+        self._start = start
         self._body = body
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._result)
+        try:
+            for piece in self._result:
+                if not isinstance(piece, bytes):
+                    raise _wrong(piece)
+                yield piece
+        except Exception:  # the app's own fault of any kind
+            try:
+                yield from _fail(self._start)
+            except OSError:
+                pass
 
     def close(self) -> None:
         try:
@@ -159,7 +199,8 @@ class _Finishing:
             if close is not None:
                 close()
         finally:
-            _finish(self._body)
+            if self._body is not None:
+                _finish(self._body)
 
 
 def _finish(body: Any) -> None:
