@@ -20,6 +20,7 @@ from innkeeper.worker.turns import Turns
 
 _SETUP_FILES = 64  # uWSGI closes 3..limit one by one at start: keep it short, raise the limit afterwards
 _BUFFER = 65535  # bytes of request headers, the most that a uwsgi packet holds
+_VARS = 1024  # twice as many request headers, ours among them; memory that is touched only when they come
 
 
 class WsgiServer(Server):
@@ -43,7 +44,7 @@ class WsgiServer(Server):
             *("--module", application.MODULE, "--callable", "application"),
             *("--need-app", "--single-interpreter"),
             *("--enable-threads", "--threads", str(self._order.threads)),
-            *("--buffer-size", str(_BUFFER)),
+            *("--buffer-size", str(_BUFFER), "--max-vars", str(_VARS)),
             *("--safe-fd", str(self._link.fileno()), "--safe-fd", str(self._given.stderr)),
             *("--safe-fd", str(self._given.stdout)),
             *("--close-on-exec", "--close-on-exec2", "--exit-on-reload", "--die-on-term"),
