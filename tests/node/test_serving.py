@@ -265,7 +265,9 @@ def test_an_app_may_do_with_its_streams_what_it_likes(node: Node, kind: str, sta
         "    await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
         f"    await send({{'type': 'http.response.body', 'body': {statement!r}.encode()}})\n",
     }
-    said = "def said():\n    if 'TextIO' in TEXT:\n        print('a word'), print('a word', file=sys.stderr)\n"
+    said = (
+        "def said():\n    if 'TextIO' in TEXT:\n        print('a word'), print('a word', file=sys.stderr)\n"
+    )
     node.app(domain, f"import io, os, sys\nTEXT = {statement!r}\n{statement}\n{said}{code[kind]}", kind=kind)
     await_true(lambda: node.get(domain).text == statement, 5)
     assert not node.show(domain)["problems"]

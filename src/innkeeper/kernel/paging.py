@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-import socket
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import Iterator, NamedTuple, Tuple
 
 from innkeeper.kernel import libc
 
-_PIDFD_GETFD, _PROCESS_MADVISE = 438, 440  # the same on all architectures
+_PROCESS_MADVISE = 440  # the same on all architectures
 _PAGEOUT = 21  # MADV_PAGEOUT of <linux/mman.h>; pages that others have, too, stay
 _MOST_RANGES = 1024  # UIO_MAXIOV
 
@@ -58,42 +57,3 @@ def _private(pid: int) -> Iterator[Tuple[int, int]]:
             if rights == "rw-p" and "[v" not in line:  # [vdso], [vvar]
                 first, last = (int(part, 16) for part in place.split("-"))
                 yield first, last - first
-
-
-def sockets_named(pid: int, name: str) -> int:
-    """How many stream sockets of a stopped process are connections accepted at the socket of that name."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        return sum(_is_accepted(pidfd, descriptor, name) for descriptor in _sockets(pid))
-    finally:
-        os.close(pidfd)
-
-
-def _sockets(pid: int) -> List[int]:
-    found = []
-    for entry in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            if os.readlink(f"/proc/{pid}/fd/{entry}").startswith("socket:"):
-                found.append(int(entry))
-        except OSError:
-            continue
-    return found
-
-
-def _is_accepted(pidfd: int, descriptor: int, name: str) -> bool:
-    try:
-        copy = libc.call(
-            "syscall",
-            ctypes.c_long(_PIDFD_GETFD),
-            ctypes.c_int(pidfd),
-            ctypes.c_int(descriptor),
-            ctypes.c_uint(0),
-        )
-    except OSError:
-        return False
-    with socket.socket(fileno=copy) as view:
-        return (
-            view.family == socket.AF_UNIX
-            and view.getsockname() == name
-            and not view.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        )

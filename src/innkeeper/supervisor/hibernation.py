@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 
-from innkeeper.kernel import paging
+from innkeeper.kernel import paging, remote
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.worker import Worker
 
@@ -29,7 +29,7 @@ def is_caught(worker: Worker, listener: socket.socket, services: Services) -> bo
     name = str(listener.getsockname())
     for pid in _stopped(worker, services):
         with contextlib.suppress(OSError):
-            if paging.sockets_named(pid, name):
+            if remote.sockets_named(pid, name):
                 return True
     return False
 

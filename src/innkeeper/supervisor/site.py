@@ -14,7 +14,7 @@ from typing import Any
 
 from innkeeper.spec.problem import Problem
 from innkeeper.spec.site import SiteSpec
-from innkeeper.supervisor import accounts, hibernation, overuse, starting, troubles
+from innkeeper.supervisor import accounts, hibernation, overuse, severance, starting, troubles
 from innkeeper.supervisor.attempt import Attempt
 from innkeeper.supervisor.failure import Failure
 from innkeeper.supervisor.services import Services
@@ -254,10 +254,8 @@ class Site:
         elif event in ("idle", "resting", "gated", "used"):
             if worker is self._worker:
                 self._on_rest(worker, event, message)
-        elif event == "slow":
-            self._flag("slow")
-            self.note(troubles.too_slow(self.spec))
-            worker.ask("proceed")
+        elif event in ("slow", "severed"):
+            self._on_broken_off(worker, event, message)
         elif event == "late":
             self.note(troubles.given_up(self.spec))
         elif event == "crashed":
@@ -268,6 +266,14 @@ class Site:
                 self.note(problem)
         elif event == "gone":
             self._on_gone(worker)
+
+    def _on_broken_off(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
+        """Answers of a worker's will not be whole: one failed in the middle, or its process is to be ended."""
+        severance.sever(worker, self.listener, message.get("sockets"), self._services)
+        if event == "slow":
+            self._flag("slow")
+            self.note(troubles.too_slow(self.spec))
+            worker.ask("proceed")
 
     def _on_gone(self, worker: Worker) -> None:
         """A worker's first process has ended, and all of its sandbox with it."""

@@ -37,6 +37,7 @@ class Worker:
         self.loaded = 0.0  # when it said that it serves; 0 = not yet
         self.ordered = time.monotonic()
         self.told = False  # whether it has said itself that a process of its ended
+        self.may_sever = 0.0  # when it may have further connections severed
         self.problem: Problem | None = None  # why it is about to end, when that is known
         self.channel = channel
         self._pidfd = -1

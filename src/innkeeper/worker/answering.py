@@ -24,6 +24,7 @@ from innkeeper.worker.turns import Turns
 
 Environ = Dict[str, Any]
 App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+Sever = Callable[[int], None]  # takes the descriptor of a connection
 
 _CHUNK = 65536
 _PAGE = """<!doctype html>
@@ -55,12 +56,17 @@ TOO_SLOW = _PAGE.format(
 
 
 def guarded(
-    app: App, largest_body: int = 0, turns: Optional[Turns] = None, *, multiprocess: bool = False
+    app: App,
+    largest_body: int = 0,
+    turns: Optional[Turns] = None,
+    *,
+    multiprocess: bool = False,
+    sever: Sever = lambda _: None,
 ) -> App:
     """The app, finishing what it leaves undone; bodies larger than `largest_body` bytes (0 = any) are refused.
 
     `turns`: of its threads, if it has several. `multiprocess`: whether it has several processes, of which uWSGI
-    knows but one.
+    knows but one. `sever`: called for a connection whose answer breaks off, before it is closed.
     """
 
     def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -83,38 +89,48 @@ def guarded(
             start_response("413 Content Too Large", [("Content-Type", "text/html; charset=utf-8")])
             _finish(body)
             return [TOO_LARGE]
-        is_whole = False
         try:
-            result = app(environ, _Start(start_response))
-            is_whole = isinstance(result, (list, tuple))
-            if is_whole:
-                for piece in result:
-                    if not isinstance(piece, bytes):
-                        raise _wrong(piece)
-            elif isinstance(result, bytes):  # not what WSGI wants, but uWSGI sends it
-                result, is_whole = [result], True
-            elif result is None or isinstance(result, str):
-                raise TypeError(f"the app returned {_kind(result)}; WSGI wants a list of bytes, or the like")
+            result: Iterable[bytes] = _ask(app, environ, start_response)
         except Exception:  # the app's own fault of any kind
-            result, is_whole = _fail(start_response), True
+            result = _fail(start_response, body, sever)
+        else:
+            has_body = environ.get("CONTENT_LENGTH", "0") not in ("", "0")
+            if not isinstance(result, (list, tuple)) and not hasattr(result, "read"):
+                result = _Made(result, start_response, body, sever, has_body)
+            elif has_body:
+                _finish(body)
         if turns is not None:
             turns.end()
-        has_body = environ.get("CONTENT_LENGTH", "0") not in ("", "0")
-        if is_whole or hasattr(result, "read"):
-            if has_body:
-                _finish(body)
-            return result
-        return _Made(result, start_response, body if has_body else None)
+        return result
 
     return answer
 
 
-def _fail(start_response: Callable[..., Any]) -> List[bytes]:
-    """Print what was raised, and answer by a page. OSError when another answer has begun."""
+def _ask(app: App, environ: Environ, start_response: Callable[..., Any]) -> Any:
+    """What the app returns. TypeError when that is no answer, which uWSGI would log only."""
+    result = app(environ, _Start(start_response))
+    if isinstance(result, (list, tuple)):
+        for piece in result:
+            if not isinstance(piece, bytes):
+                raise _wrong(piece)
+    elif isinstance(result, bytes):  # not what WSGI wants, but uWSGI sends it
+        return [result]
+    elif result is None or isinstance(result, str):
+        raise TypeError(f"the app returned {_kind(result)}; WSGI wants a list of bytes, or the like")
+    return result
+
+
+def _fail(start_response: Callable[..., Any], body: Any, sever: Sever) -> List[bytes]:
+    """Print what was raised, and answer by a page; or break off, when another answer has begun."""
     with contextlib.suppress(Exception):  # the app may have closed sys.stderr
         traceback.print_exc()
     headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(FAILED)))]
-    start_response("500 Internal Server Error", headers)
+    try:
+        start_response("500 Internal Server Error", headers)
+    except OSError:
+        sever(body.fileno())
+        return []
+    _finish(body)
     return [FAILED]
 
 
@@ -141,7 +157,9 @@ class _Start:
     def __call__(self, status: str, headers: Any, exc_info: Any = None) -> Any:
         for name, value in headers:
             if "\n" in value or "\r" in value or "\n" in name or "\r" in name:
-                raise ValueError(f"there is a line break in the header {name!r}")  # what follows would be another
+                raise ValueError(
+                    f"there is a line break in the header {name!r}"
+                )  # what follows would be another
         if exc_info:
             try:
                 return self._start(status, headers)
@@ -172,14 +190,18 @@ class _Sender:
 
 
 class _Made:
-    """An answer that is made while it is sent, and may still read the request's body, if there is one."""
+    """An answer that is made while it is sent, and may still read the request's body."""
 
-    __slots__ = ("_body", "_result", "_start")
+    __slots__ = ("_body", "_is_left", "_result", "_sever", "_start")
 
-    def __init__(self, result: Iterable[bytes], start: Callable[..., Any], body: Any) -> None:
+    def __init__(
+        self, result: Iterable[bytes], start: Callable[..., Any], body: Any, sever: Sever, has_body: bool
+    ) -> None:
         self._result = result
         self._start = start
         self._body = body
+        self._sever = sever
+        self._is_left = has_body  # whether something of the body may be left to read
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -188,10 +210,8 @@ class _Made:
                     raise _wrong(piece)
                 yield piece
         except Exception:  # the app's own fault of any kind
-            try:
-                yield from _fail(self._start)
-            except OSError:
-                pass
+            self._is_left = False
+            yield from _fail(self._start, self._body, self._sever)
 
     def close(self) -> None:
         try:
@@ -199,7 +219,7 @@ class _Made:
             if close is not None:
                 close()
         finally:
-            if self._body is not None:
+            if self._is_left:
                 _finish(self._body)
 
 

@@ -29,7 +29,7 @@ Serve = Callable[[Order, Places, Descriptors, socket.socket], None]
 DRAIN_GRACE = 10.0  # seconds past a request's time limit after which a draining process is killed
 _HOG_QUIET = 10.0  # seconds until it is told again that a process is out of files
 _FAILURE = ("summary", "traceback", "virtualenv")  # what the supervisor is told of a failed start
-_PASSED_ON = ("late", "imported")  # what the supervisor is told as it was said
+_PASSED_ON = ("late", "imported", "severed")  # what the supervisor is told as it was said
 _TIDY_WAIT = 6.0  # seconds after the start until memory is given back: the visitor goes first
 _RESPAWN_WAIT = 0.5  # seconds before a crashed process is replaced while others serve
 
@@ -199,7 +199,7 @@ class First:
                 self._draining = True  # another one is ordered in our place
                 self._tell("unfit", reason=message.get("reason"), python=message.get("python"))
             elif event == "slow":
-                self._on_slow(child)
+                self._on_slow(child, message.get("sockets"))
             elif event in _PASSED_ON:
                 self._tell(**message)
             elif event == "files":
@@ -246,10 +246,11 @@ class First:
         )
         self._tell("failed", **{key: told[key] for key in _FAILURE if key in told})
 
-    def _on_slow(self, child: Child) -> None:
+    def _on_slow(self, child: Child, sockets: Any = None) -> None:
+        """`sockets`: the inodes of its requests' connections, as far as it could tell."""
         if not child.doomed:
             child.condemn()
-            self._tell("slow")
+            self._tell("slow", sockets=sockets)
 
     def _on_files(self, child: Child) -> None:
         now = time.monotonic()

@@ -86,7 +86,7 @@ class Monitor:
                 self._tidy()
             self._say("beat", idle=bool(self._idle) and unused >= self._idle, unused=unused)
             if age > self._timeout:
-                self._say("slow")
+                self._say("slow", sockets=self._in_flight.inodes())
 
     def _look(self) -> float:
         """The age of the oldest request in flight; for looking, some files beyond the app's limit are ours."""
@@ -140,7 +140,7 @@ class Monitor:
             age = self._look()
             quiet = 0 if age else quiet + 1
             if age > self._timeout:
-                self._say("slow")
+                self._say("slow", sockets=self._in_flight.inodes())
                 time.sleep(1.0)
             time.sleep(DRAIN_STEP)
         self._finish()

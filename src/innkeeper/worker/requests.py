@@ -33,6 +33,10 @@ class InFlight:
         self._seen = {key: self._seen.get(key, now) for key in self._accepted()}
         return now - min(self._seen.values()) + 1e-6 if self._seen else 0.0
 
+    def inodes(self) -> List[int]:
+        """Of the connections that were found by the last look."""
+        return [int(key[len("socket:[") : -1]) for key in self._seen]
+
     def _accepted(self) -> Iterator[str]:
         names = os.listdir("/proc/self/fd")
         self.open_files = len(names)

@@ -100,8 +100,8 @@ class Server:
         self.limit_files()
         # Under both names, as in any Python: an app that wraps `sys.stdout.buffer` in a stream of its own takes the
         # first from us, and with the last reference the buffer would be closed.
-        sys.stdout = sys.__stdout__ = _line_by_line(1)
-        sys.stderr = sys.__stderr__ = _line_by_line(2)
+        sys.stdout = sys.__stdout__ = _line_by_line(1)  # type: ignore[misc, assignment]
+        sys.stderr = sys.__stderr__ = _line_by_line(2)  # type: ignore[misc, assignment]
         thresholds = gc.get_threshold()
         gc.set_threshold(0)  # what is made now is there to stay: looking for garbage would be in vain
         try:

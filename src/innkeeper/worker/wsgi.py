@@ -12,7 +12,7 @@ from typing import Any, Callable, List, Optional
 import pyuwsgi
 
 from innkeeper.kernel import processes
-from innkeeper.worker import answering, application, ending
+from innkeeper.worker import answering, application, ending, severance
 from innkeeper.worker.monitor import RESERVE
 from innkeeper.worker.requests import InFlight
 from innkeeper.worker.serving import Server
@@ -88,7 +88,13 @@ class WsgiServer(Server):
         )
         uwsgi.atexit = _in_turn(_own(getattr(uwsgi, "atexit", None)), ending.end)
         turns = Turns() if self._order.threads > 1 else None
-        return answering.guarded(app, self._order.body, turns, multiprocess=self._order.processes > 1)
+        return answering.guarded(
+            app,
+            self._order.body,
+            turns,
+            multiprocess=self._order.processes > 1,
+            sever=lambda connection: severance.sever(self._link, connection),
+        )
 
 
 def _finish() -> None:
