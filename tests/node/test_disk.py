@@ -52,6 +52,7 @@ def test_what_is_measured_is_held_to() -> None:
         message = _told(node)
         assert '[limits] `disk` = "20m" of tenant filler' in message
         await_true(lambda: node.get("filler.test").status == 500, 20)
+        assert "crashed" not in {p["code"] for p in node.show("filler.test")["problems"]}
         assert node.get("quiet.test").text == "alive"
         refused = subprocess.run(
             node.command("tenant", "file", "write", "filler", "/home/filler/more"), input=b"x", check=False

@@ -8,6 +8,8 @@ import signal
 import threading
 import time
 
+import pytest
+
 from tests.node.harness import PLAIN, Load, Node, alive, await_true, descendants
 
 SLOW = """
@@ -77,6 +79,26 @@ def test_time_limit_of_a_request(node: Node) -> None:
     assert node.show("slow.test")["problems"][0]["code"] == "request-too-slow"
     assert "slow_test.py" in node.log("slow.test", "error")
     assert node.get("slow.test", "/?0").status == 200
+
+
+BLOCKED = """
+import time
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    time.sleep(float(scope["query_string"] or 0))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"done"})
+"""
+
+
+@pytest.mark.parametrize(("kind", "code"), [("wsgi", SLOW), ("asgi", BLOCKED)])
+def test_slow_requests_are_no_crashes(node: Node, kind: str, code: str) -> None:
+    domain = f"slow-{kind}.test"
+    node.app(domain, code, kind=kind, app="timeout = 1")
+    for _ in range(4):  # each soon after a start: what crashes as often is given up for a while
+        assert node.get(domain, "/?20").status == 504
+        assert node.get(domain, "/?0").text == "done"
+    assert [problem["code"] for problem in node.show(domain)["problems"]] == ["request-too-slow"]
 
 
 def test_killed_worker_leaves_nothing_behind_and_the_next_request_is_answered(node: Node) -> None:

@@ -257,8 +257,7 @@ class Supervisor:
         self.services.meter.note_tasks(tenant, group, ended=True)
         for worker in list(self.services.workers.values()):
             if (worker.tenant, worker.group) == (tenant, group):
-                worker.told = True
-                worker.kill()
+                worker.kill(excused=False)
 
     def _halt(self, tenant: str, commands: bool) -> None:
         """End a tenant's sites, and commands too, which would go on filling the disk."""

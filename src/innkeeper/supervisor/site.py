@@ -103,7 +103,7 @@ class Site:
         self.note(troubles.socket_shut())
         for worker in (self._worker, self._attempt.worker):
             if worker is not None:
-                worker.kill()
+                worker.kill(excused=False)
         self._arm()
 
     def reload(self) -> None:
@@ -259,8 +259,7 @@ class Site:
         elif event == "late":
             self.note(troubles.given_up(self.spec))
         elif event == "crashed":
-            worker.told = True
-            self._note_end(message)
+            self._on_crashed(worker, message)
         elif event in accounts.EVENTS:
             if problem := accounts.take(self.spec, worker, event, message, self._services):
                 self.note(problem)
@@ -274,6 +273,12 @@ class Site:
             self._flag("slow")
             self.note(troubles.too_slow(self.spec))
             worker.ask("proceed")
+
+    def _on_crashed(self, worker: Worker, message: dict[str, Any]) -> None:
+        """A process of a worker's has ended: by itself, or for a request that took too long, of which we have heard."""
+        worker.told, worker.excused = True, bool(message.get("slow"))
+        if not worker.excused:
+            self._note_end(message)
 
     def _on_gone(self, worker: Worker) -> None:
         """A worker's first process has ended, and all of its sandbox with it."""
@@ -290,7 +295,7 @@ class Site:
             self._on_serving_gone(worker)
 
     def _on_serving_gone(self, worker: Worker) -> None:
-        if self.state is State.SERVING:
+        if self.state is State.SERVING and not worker.excused:
             if not worker.told:
                 self._note_end({"detail": "its first process was ended from outside"})
             early = time.monotonic() - worker.loaded < troubles.CRASH_WINDOW

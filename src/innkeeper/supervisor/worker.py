@@ -36,7 +36,8 @@ class Worker:
         self.python = ""  # the runtime's, whose environment it needs as long as it lives
         self.loaded = 0.0  # when it said that it serves; 0 = not yet
         self.ordered = time.monotonic()
-        self.told = False  # whether it has said itself that a process of its ended
+        self.told = False  # whether it is known that a process of its ended, or is about to
+        self.excused = False  # whether it was ended for something that the next one need not do as well
         self.may_sever = 0.0  # when it may have further connections severed
         self.problem: Problem | None = None  # why it is about to end, when that is known
         self.channel = channel
@@ -75,15 +76,19 @@ class Worker:
         try:
             sockets.send(self.channel, {"do": word}, descriptors)
         except OSError:
-            self.kill()
+            self._signal_end()
 
     def drain(self, seconds: float) -> None:
         """Have it accept nothing more, finish what it has and end; kill it after so many seconds."""
         self.ask("drain")
         self.end_within(seconds)
 
-    def kill(self) -> None:
-        """End it and all in its sandbox now."""
+    def kill(self, *, excused: bool = True) -> None:
+        """End it and all in its sandbox now. That is no crash; but unless excused, it counts as one."""
+        self.told, self.excused = True, excused
+        self._signal_end()
+
+    def _signal_end(self) -> None:
         if self._pidfd >= 0:
             processes.signal_by_pidfd(self._pidfd, signal.SIGKILL)
 
