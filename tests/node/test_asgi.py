@@ -43,6 +43,17 @@ async def who(request: Request):
 @app.post("/length")
 async def length(request: Request): return len(await request.body())
 
+@app.post("/caught")
+async def caught(request: Request):
+    try: return len(await request.body())
+    except Exception as error: raise RuntimeError("no body") from error
+
+@app.get("/download")
+async def download():
+    async def pieces():
+        for _ in range(400): yield b"x" * 100_000
+    return StreamingResponse(pieces())
+
 @app.post("/unread")
 async def unread(): return "not read"
 
@@ -134,6 +145,40 @@ def test_an_upload_reaches_the_app_while_it_is_sent(node: Node, site: str) -> No
     assert len(times) == 3
     assert times[2] - times[0] > 0.8
     connection.close()
+
+
+def test_a_visitor_who_pauses_is_not_the_apps_neglect(node: Node, site: str) -> None:
+    head = f"HTTP/1.1\r\nHost: {site}\r\nConnection: close\r\n".encode()
+    with (
+        socket.create_connection(("127.0.0.1", node.port), timeout=10) as up,
+        socket.create_connection(("127.0.0.1", node.port), timeout=10) as down,
+    ):
+        up.sendall(b"POST /length " + head + b"Content-Length: 10\r\n\r\n12345")
+        down.sendall(b"GET /download " + head + b"\r\n")
+        got = len(down.recv(1000))
+        time.sleep(5)  # longer than a request may take
+        up.sendall(b"67890")
+        answer = b"".join(iter(lambda: up.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"10")
+        end = b""
+        while piece := down.recv(1 << 20):
+            got, end = got + len(piece), (end + piece)[-5:]
+    assert got > 400 * 100_000 and end == b"0\r\n\r\n"
+    assert not node.show(site)["problems"]
+
+
+@pytest.mark.parametrize("path", ["/length", "/caught", "/unread", "/echo"])
+def test_a_body_in_chunks_that_is_too_large_is_refused_whatever_the_app_makes_of_it(
+    node: Node, path: str
+) -> None:
+    node.app("small.test", APP, kind="asgi", more='[limits]\nbody = "1M"')
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: small.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    )
+    chunk = b"%x\r\n%s\r\n" % (500_000, b"x" * 500_000)
+    answer = node.raw(head.encode() + chunk * 5 + b"0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 413") and b"too large" in answer
+    assert node.raw(head.encode() + chunk + b"0\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("size", [10, 3_000_000])

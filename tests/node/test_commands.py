@@ -157,6 +157,15 @@ def test_limits_of_body_and_time(node: Node) -> None:
     assert "too-slow" in str(node.show(domain)["problems"])
     assert node.get(domain).status == 200
     assert len(node.get(domain, "/big").body) == 20_000_000
+    node.cli("site", "reload", domain)
+    with socket.create_connection(("127.0.0.1", node.port), timeout=10) as visitor:
+        visitor.sendall(f"GET /big HTTP/1.1\r\nHost: {domain}\r\nConnection: close\r\n\r\n".encode())
+        got = len(visitor.recv(1000))
+        time.sleep(4)  # longer than a request may take
+        while piece := visitor.recv(1 << 20):
+            got += len(piece)
+    assert got > 20_000_000
+    assert not node.show(domain)["problems"]
 
 
 def test_reload_loses_nothing(node: Node) -> None:

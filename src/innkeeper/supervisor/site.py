@@ -275,7 +275,7 @@ class Site:
             worker.ask("proceed")
 
     def _on_crashed(self, worker: Worker, message: dict[str, Any]) -> None:
-        """A process of a worker's has ended: by itself, or for a request that took too long, of which we have heard."""
+        """A process has ended: by itself, or because a request took too long, of which we have heard before."""
         worker.told, worker.excused = True, bool(message.get("slow"))
         if not worker.excused:
             self._note_end(message)

@@ -1,8 +1,9 @@
 """Between uvicorn and an ASGI app: which requests wait, what an app leaves undone, and farewells.
 
-A request counts as neglected since the app last received or sent anything for it. WebSockets and event
-streams are never neglected: they stay open until one side ends them, the process is replaced, or they have
-lasted for as long as the site allows.
+A request counts as neglected since the app last received or sent anything for it. It is not neglected while the
+app waits for the visitor: for more of the body, or to have a piece of the answer taken. How long that may be is up to
+nginx. WebSockets and event streams are never neglected: they stay open until one side ends them, the process is
+replaced, or they have lasted for as long as the site allows.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ class _Exchange:
         self._send = send
         self._all = all_of_them
         self._task = asyncio.current_task()
-        self._given_up = False
+        self._given_up = self._may_last = False
+        self._waits = 0  # how often the visitor is waited for just now
         self._timer: Optional[asyncio.TimerHandle] = None
         self._farewell: Optional[asyncio.Future[None]] = None
 
@@ -139,7 +141,7 @@ class _Exchange:
 
     def give_up(self) -> None:
         """The app has taken too long."""
-        self.seen, self._given_up = _NEVER, True
+        self.seen, self._given_up, self._may_last = _NEVER, True, True
         if self._task is not None:
             self._task.cancel()
 
@@ -152,7 +154,7 @@ class _Exchange:
 
     def _last(self) -> None:
         """From here on it may stay open for long, but not for ever."""
-        self.seen = _NEVER
+        self.seen, self._may_last = _NEVER, True
         if self._all.longest and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._all.longest, self.leave)
         if self._all.leaving:
@@ -191,7 +193,7 @@ class _WebSocket(_Exchange):
 
 
 class _Request(_Exchange):
-    _started = _complete = _streams = _read = False
+    _started = _complete = _streams = _read = _is_too_large = False
     _received = 0
     _rest: Optional[IO[bytes]] = None
 
@@ -211,17 +213,20 @@ class _Request(_Exchange):
             if not self._given_up:
                 raise
             await self._say(504, answering.TOO_SLOW)
-        except BodyTooLarge:
-            await self._say(413, answering.TOO_LARGE)
         except Exception:  # the app's own fault of any kind
             if self._gone:
+                return
+            if self._is_too_large and not self._started:
+                await self._say(413, answering.TOO_LARGE)
                 return
             traceback.print_exc(file=sys.stderr)
             if self._started and not self._complete:
                 raise  # the visitor is to see that the answer is not whole
             await self._say(500, answering.FAILED)
         else:
-            if not self._started:
+            if self._is_too_large and not self._started:
+                await self._say(413, answering.TOO_LARGE)
+            elif not self._started:
                 print(f"the app gave no answer to {self._scope['path']}", file=sys.stderr)
                 await self._say(500, answering.FAILED)
 
@@ -231,13 +236,9 @@ class _Request(_Exchange):
         async with self._reading:
             if self._rest is not None:
                 return self._take_from_rest(self._rest)
-            message = await self._receive()
-            self._touch()
-            if message["type"] == "http.request":
-                self._received += len(message.get("body", b""))
-                self._read = not message.get("more_body", False)
-                if self._all.largest_body and self._received > self._all.largest_body:
-                    raise BodyTooLarge
+            message = await self._receive_more()
+            if self._is_too_large:
+                raise BodyTooLarge
             return message
 
     async def _pass_on(self, message: Message) -> None:
@@ -247,9 +248,11 @@ class _Request(_Exchange):
             return
         if self._gone:
             raise OSError("the visitor has gone")
-        self._touch()
         if message["type"] == "http.response.start":
             await self._keep_rest()
+            if self._is_too_large:  # whatever the app makes of what `_take` has raised
+                await self._say(413, answering.TOO_LARGE)
+                return
             self._started = True
             self._streams = any(
                 name.lower() == b"content-type" and value.startswith(b"text/event-stream")
@@ -257,7 +260,7 @@ class _Request(_Exchange):
             )
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self._complete = True
-        await self._send(message)
+        await self._hand_over(message)
         if self._streams and not self._complete:
             self._last()
 
@@ -265,8 +268,37 @@ class _Request(_Exchange):
     def _gone(self) -> bool:
         return bool(getattr(getattr(self._send, "__self__", None), "disconnected", False))
 
-    def _touch(self) -> None:
-        if self.seen != _NEVER:
+    async def _receive_more(self) -> Message:
+        """The next piece of the body, for which it is the visitor who is waited for."""
+        self._wait()
+        try:
+            message = await self._receive()
+        finally:
+            self._go_on()
+        if message["type"] == "http.request":
+            self._received += len(message.get("body", b""))
+            self._read = not message.get("more_body", False)
+            largest = self._all.largest_body
+            self._is_too_large = bool(largest) and self._received > largest
+        else:
+            self._read = True
+        return message
+
+    async def _hand_over(self, message: Message) -> None:
+        """Send something; that the visitor takes what was sent before may be waited for."""
+        self._wait()
+        try:
+            await self._send(message)
+        finally:
+            self._go_on()
+
+    def _wait(self) -> None:
+        self._waits += 1
+        self.seen = _NEVER
+
+    def _go_on(self) -> None:
+        self._waits -= 1
+        if not self._waits and not self._may_last:
             self.seen = time.monotonic()
 
     async def _keep_rest(self) -> None:
@@ -280,10 +312,9 @@ class _Request(_Exchange):
         async with self._reading:
             rest = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by `end`
             while not self._read:
-                message = await self._receive()
-                self._touch()
-                self._read = message["type"] != "http.request" or not message.get("more_body", False)
-                rest.write(message.get("body", b""))
+                message = await self._receive_more()
+                if not self._is_too_large:
+                    rest.write(message.get("body", b""))
             rest.seek(0)
             self._rest = rest
 

@@ -48,9 +48,10 @@ class Relay:
         return self._finished
 
     def oldest(self) -> float:
-        """When the most neglected request was last seen to; now when none waits."""
+        """When the most neglected request was last seen to; now when none waits for the command."""
         now = time.monotonic()
-        return min((one.seen for one in list(self._open) if not one.streams), default=now)
+        waiting = (one.seen for one in list(self._open) if not (one.streams or one.is_held_up))
+        return min(waiting, default=now)
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of nginx's, which carries one request."""
@@ -98,6 +99,7 @@ class Conversation:
     def __init__(self, relay: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.seen = time.monotonic()
         self.streams = False
+        self.is_held_up = False  # the visitor takes no more of the answer just now
         self._relay = relay
         self._reader = reader
         self._writer = writer
@@ -179,7 +181,10 @@ class Conversation:
                     self._note_kind(head.partition(b"\r\n\r\n")[0])
                     head = None
             self._writer.write(piece)
+            self.is_held_up = True
             await self._writer.drain()
+            self.is_held_up = False
+            self._attend()
 
     def _note_kind(self, head: bytes) -> None:
         if _STREAM.match(head) and not self.streams:
@@ -197,7 +202,9 @@ class Conversation:
         """Give up a request for which nothing has been done for too long."""
         if self.streams:
             return
-        left = self.seen + self._relay.timeout - time.monotonic()
+        left = self._relay.timeout
+        if not self.is_held_up:
+            left += self.seen - time.monotonic()
         if left > 0:
             self._timer = asyncio.get_running_loop().call_later(left + 0.01, self._watch)
             return
