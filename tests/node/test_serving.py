@@ -217,6 +217,29 @@ def test_module_entries_factories_and_working_directory(node: Node) -> None:
     await_true(lambda: node.get("module.test").body == b"from a module", 10, step=0.1)
 
 
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_the_path_for_modules_is_as_python_would_make_it(node: Node, kind: str) -> None:
+    code = {
+        "wsgi": "def application(e, s):\n    s('200 OK', [])\n    return [text]\n",
+        "asgi": "async def app(scope, receive, send):\n    assert scope['type'] == 'http'\n"
+        "    await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "    await send({'type': 'http.response.body', 'body': text})\n",
+    }
+    node.tenant("bob")
+    for place in ("home/bob/libs", "var/www"):
+        node.put("bob", f"/{place}/pathmodule.py", f"where = {place!r}")
+    node.put("bob", "/home/bob/beside/flask.py", "where = 'beside'")
+    node.app(
+        f"{kind}-path.test",
+        "import flask, pathmodule\ntext = f'{pathmodule.where} {flask.where}'.encode()\n" + code[kind],
+        tenant="bob",
+        kind=kind,
+        app='directory = "/home/bob"',
+        more='[env]\nPYTHONPATH = "/home/bob/libs::beside:/var/www:/nowhere"',
+    )
+    assert node.get(f"{kind}-path.test").text == "home/bob/libs beside"
+
+
 def test_output_goes_to_the_logs(node: Node) -> None:
     node.app(
         "logs.test",

@@ -30,12 +30,18 @@ class LoadError(Exception):
 
 
 def search_path(order: Order, real: Callable[[str], str]) -> List[str]:
-    """The directories that the app's own modules are looked for in, before the runtime's."""
+    """The directories that the app's own modules are looked for in, before the runtime's.
+
+    PYTHONPATH is read here, for this Python was started before there was one; one that was executed has read it.
+    """
     if order.directory:
-        return [real(order.directory)]
-    if order.entry.startswith("/"):
-        return [os.path.dirname(real(order.entry))]
-    return [real(f"/home/{order.tenant}")]
+        own = real(order.directory)
+    elif order.entry.startswith("/"):
+        own = os.path.dirname(real(order.entry))
+    else:
+        own = real(f"/home/{order.tenant}")
+    named = "" if order.interpreter else order.environment.get("PYTHONPATH", "")
+    return [own, *(os.path.abspath(real(entry)) for entry in named.split(":") if entry)]
 
 
 NAMES = {"wsgi": ("application", "app"), "asgi": ("app", "application")}  # looked for when none is given
