@@ -240,6 +240,22 @@ def test_the_path_for_modules_is_as_python_would_make_it(node: Node, kind: str) 
     assert node.get(f"{kind}-path.test").text == "home/bob/libs beside"
 
 
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_a_fault_in_machine_code_is_told_by_its_signal(node: Node, kind: str) -> None:
+    domain, fault = f"{kind}-fault.test", "import ctypes\nctypes.string_at(0)\n"
+    node.app(domain, fault, kind=kind)
+    assert node.get(domain).status == 500
+    (problem,) = node.show(domain)["problems"]
+    assert "signal 11 (SIGSEGV)" in problem["message"]
+    await_true(lambda: "Segmentation fault" in node.log(domain, "error"), 5)
+    inside = fault.replace("\n", ";")
+    asgi = f"async def app(scope, receive, send):\n    assert scope['type'] == 'http'\n    {inside}\n"
+    node.touch(domain, asgi if kind == "asgi" else f"def application(e, s):\n    {inside}\n")
+    await_true(lambda: node.get(domain).status == 502, 10, step=0.2)
+    assert "signal 11 (SIGSEGV)" in str(node.show(domain)["problems"])
+    await_true(lambda: f'{domain.replace(".", "_")}.py", line' in node.log(domain, "error"), 5)
+
+
 def test_output_goes_to_the_logs(node: Node) -> None:
     node.app(
         "logs.test",

@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 import gc
 import os
+import signal
 import socket
 import sys
 from typing import Any, Callable, List, NoReturn, Optional, TextIO
@@ -102,6 +103,7 @@ class Server:
         # first from us, and with the last reference the buffer would be closed.
         sys.stdout = sys.__stdout__ = _line_by_line(1)  # type: ignore[misc, assignment]
         sys.stderr = sys.__stderr__ = _line_by_line(2)  # type: ignore[misc, assignment]
+        _tell_of_faults()
         thresholds = gc.get_threshold()
         gc.set_threshold(0)  # what is made now is there to stay: looking for garbage would be in vain
         try:
@@ -177,6 +179,13 @@ class Server:
         }
         sockets.send(self._link, {"event": "failed", **told})
         os._exit(LOAD_FAILED)
+
+
+def _tell_of_faults() -> None:
+    """Machine code that fails is to be told of on stderr, and by the signal: uWSGI would end with status 1."""
+    for number in (signal.SIGSEGV, signal.SIGFPE):
+        signal.signal(number, signal.SIG_DFL)
+    faulthandler.enable(file=2, all_threads=False)
 
 
 def _line_by_line(descriptor: int) -> TextIO:
