@@ -240,6 +240,12 @@ def test_the_path_for_modules_is_as_python_would_make_it(node: Node, kind: str) 
     assert node.get(f"{kind}-path.test").text == "home/bob/libs beside"
 
 
+def test_a_function_that_makes_the_app_is_not_taken_for_one(node: Node) -> None:
+    node.app("factory.test", "def application(config=None):\n    return lambda environ, start_response: []\n")
+    assert node.get("factory.test").status == 500
+    assert "`application = application()`" in node.show("factory.test")["problems"][0]["message"]
+
+
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
 def test_a_fault_in_machine_code_is_told_by_its_signal(node: Node, kind: str) -> None:
     domain, fault = f"{kind}-fault.test", "import ctypes\nctypes.string_at(0)\n"

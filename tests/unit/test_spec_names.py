@@ -314,3 +314,10 @@ def test_runtime_names(text: str) -> None:
 def test_what_is_no_runtime_name(text: str) -> None:
     with pytest.raises(ValueError, match="runtime"):
         names.runtime_name(text)
+
+
+def test_a_factory_is_not_called_and_the_way_is_told() -> None:
+    with pytest.raises(
+        ValueError, match="`from blog import create_app` and `application = create_app\\(\\)`"
+    ):
+        names.entry("blog:create_app()")

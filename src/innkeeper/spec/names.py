@@ -162,6 +162,12 @@ def entry(text: str) -> str:
     """Where an app is: "module", "module:callable", "/path.py" or "/path.py:callable"."""
     target, callable_name = split_entry(text)
     if callable_name is not None and not _is_dotted(callable_name):
+        maker, called, _ = callable_name.partition("(")
+        if called and maker.isidentifier() and _is_dotted(target):
+            raise ValueError(
+                "nothing is called here: name a file that does it, such as /var/www/blog_wsgi.py, and write in it "
+                f"`from {target} import {maker}` and `application = {maker}()`"
+            )
         raise ValueError('after the colon stands the name of the app in the module, as in "blog.main:app"')
     if "/" not in target:
         found = module(target)

@@ -13,7 +13,7 @@ import inspect
 import os
 import sys
 import traceback
-from types import ModuleType, TracebackType
+from types import FunctionType, ModuleType, TracebackType
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from innkeeper.worker import touch
@@ -21,6 +21,10 @@ from innkeeper.worker.order import Order
 
 MODULE = "innkeeper_app"
 _ARTICLE = {"wsgi": "a WSGI", "asgi": "an ASGI"}
+_FACTORY = (
+    "`{0}` in {1} does not take the two arguments of a WSGI app. If it makes one, name a file that calls it: "
+    "`application = {0}()`"
+)
 MAX_TRACEBACK = 16 * 1024
 MARKS: Dict[str, List[int]] = {}  # of WSGI files, by path, as they were when they were read
 
@@ -57,11 +61,21 @@ def load(entry: str, name: Optional[str], kind: str = "wsgi") -> Any:
         if callable(found):
             if kind == "wsgi" and is_coroutine_function(found):
                 raise LoadError(f"`{candidate}` in {entry} is an ASGI app; write `asgi = …` in the site file")
+            if kind == "wsgi" and _takes_too_few(found):
+                raise LoadError(_FACTORY.format(candidate, entry))
             return found
         if found is not None:
             raise LoadError(f"`{candidate}` in {entry} is a {type(found).__name__}, which can't be called")
     wanted = f"`{name}`" if name else "`application` or `app`"
     raise LoadError(f"{entry} has no {wanted}; it needs {_ARTICLE[kind]} callable of that name")
+
+
+def _takes_too_few(app: Any) -> bool:
+    """Whether it is a plain function that can't be called with environ and start_response."""
+    if not isinstance(app, FunctionType):
+        return False
+    code = app.__code__
+    return code.co_argcount < 2 and not code.co_flags & inspect.CO_VARARGS
 
 
 def is_coroutine_function(app: Any) -> bool:
