@@ -169,8 +169,14 @@ def test_a_wsgi_app_is_told_the_path_as_it_was_sent(edge: Node, path: str) -> No
         assert told["path"] == path
 
 
-def test_a_wsgi_app_is_told_a_path_with_percent_signs_decoded_and_in_order(edge: Node) -> None:
-    for sent, path in (("/a%20b/%2541", "/a b/%41"), ("/a//b%2F%2e%2e//c", "/a/c"), ("/a#b//c", "/a")):
+def test_a_wsgi_app_is_told_a_path_with_percent_signs_decoded(edge: Node) -> None:
+    pairs = (
+        ("/a%20b/%2541?%2F", "/a b/%41"),
+        ("/a//b%2F%2e%2e//c", "/a//b/..//c"),
+        ("/a#b//c", "/a"),
+        ("/%20#", "/ "),
+    )
+    for sent, path in (*pairs, ("/go/http:%2F%2Fexample.org", "/go/http://example.org")):
         told = json.loads(ask(edge, f"GET {sent} HTTP/1.1", "Host: wsgi.edge.test")[1])
         assert told["path"] == path
 

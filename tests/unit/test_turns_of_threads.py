@@ -82,6 +82,6 @@ def test_each_answer_counts_that_of_a_failed_app_too() -> None:
     def fails(environ: object, start_response: object) -> list[bytes]:
         raise ValueError
 
-    environ = {"wsgi.input": io.BytesIO(), "wsgi.file_wrapper": None}
+    environ = {"wsgi.input": io.BytesIO(), "REQUEST_URI": "/", "wsgi.file_wrapper": None}
     assert guarded(fails, 0, Told())(environ, lambda status, headers: None)
     assert told == ["begin", "end"]

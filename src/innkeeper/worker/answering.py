@@ -18,6 +18,7 @@ import sys
 import threading
 import traceback
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
+from urllib.parse import unquote_to_bytes
 from wsgiref.util import FileWrapper
 
 from innkeeper.worker.turns import Turns
@@ -78,13 +79,7 @@ def guarded(
         if turns is not None:
             turns.begin()
         body = environ["wsgi.input"]
-        # nginx has put the chunks together and said the length; frameworks that find this word look for chunks.
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
-        if multiprocess:
-            environ["wsgi.multiprocess"] = True
-        environ["wsgi.file_wrapper"] = _Sender(environ["wsgi.file_wrapper"])
-        if sys.stderr is not None:  # uWSGI's own is buffered, and what it holds dies with the process
-            environ["wsgi.errors"] = sys.stderr
+        _complete(environ, multiprocess)
         if largest_body and int(environ.get("CONTENT_LENGTH") or 0) > largest_body:
             start_response("413 Content Too Large", [("Content-Type", "text/html; charset=utf-8")])
             _finish(body)
@@ -104,6 +99,20 @@ def guarded(
         return result
 
     return answer
+
+
+def _complete(environ: Environ, multiprocess: bool) -> None:
+    """What nginx and uWSGI can't tell an app, or tell it otherwise."""
+    if multiprocess:
+        environ["wsgi.multiprocess"] = True
+    environ["wsgi.file_wrapper"] = _Sender(environ["wsgi.file_wrapper"])
+    if sys.stderr is not None:  # uWSGI's own is buffered, and what it holds dies with the process
+        environ["wsgi.errors"] = sys.stderr
+    sent = environ["REQUEST_URI"]
+    if "%" in sent:  # nginx decodes a path only by putting it in order, without // and /../
+        path = sent.partition("?")[0]
+        if "%" in path and "#" not in path:
+            environ["PATH_INFO"] = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
 
 
 def _ask(app: App, environ: Environ, start_response: Callable[..., Any]) -> Any:
