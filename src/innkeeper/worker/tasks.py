@@ -43,8 +43,10 @@ def _list(task: Dict[str, Any], real: Callable[[str], str]) -> None:
     for name in names:
         try:
             state = os.lstat(os.path.join(path, name) if name else path)
-        except FileNotFoundError:  # deleted meanwhile
-            continue
+        except FileNotFoundError:
+            if not name:
+                raise
+            continue  # deleted meanwhile
         entry: Dict[str, Any] = {
             "name": name or os.path.basename(path),
             "kind": next((word for test, word in _KINDS if test(state.st_mode)), "other"),
