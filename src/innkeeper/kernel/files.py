@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import stat
 import struct
 from pathlib import Path
+from typing import Iterator
 
 from innkeeper.kernel import libc
 
@@ -28,19 +30,24 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
             file.flush()
             os.fsync(descriptor)
         os.rename(beside, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+    except BaseException as error:
+        with contextlib.suppress(OSError):
             os.unlink(beside)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk is told of without any name
         raise
 
 
 def read_small(path: Path, limit: int) -> bytes:
     """A regular file's bytes; ValueError when it is no regular file or larger than `limit` bytes."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("it is not a regular file")
-        content = file.read(limit + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > limit:
         raise ValueError(f"it is larger than {limit} bytes")
     return content
@@ -55,6 +62,18 @@ def born(path: Path) -> float | None:
         return None
     mask, seconds = struct.unpack_from("I", found)[0], struct.unpack_from("q", found, 80)[0]
     return float(seconds) if mask & _BORN else None
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the lock of a directory, which is made 0755 if need be; whoever asks for it meanwhile waits."""
+    ensure_directory(directory, mode=0o755)
+    lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def ensure_directory(path: Path, *, mode: int, uid: int = 0, gid: int = 0) -> None:

@@ -41,7 +41,7 @@ from innkeeper.supervisor.nursery import Nursery
 from innkeeper.supervisor.ports import Ports
 from innkeeper.supervisor.preload import PRELOAD
 from innkeeper.supervisor.pressure import Pressure
-from innkeeper.supervisor.registry import Folder, Registry
+from innkeeper.supervisor.registry import Folder, Registry, read
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.site import Site
 from innkeeper.supervisor.tenants import Tenants
@@ -289,11 +289,9 @@ class Supervisor:
 
 def read_settings(layout: Layout) -> NodeSettings:
     """The node's settings; raises SpecError for a broken innkeeper.toml."""
-    try:
-        text = layout.settings_file.read_text()
-    except FileNotFoundError:
-        text = ""
-    return parse_node(text, file=layout.settings_file.name)
+    if not layout.settings_file.exists():
+        return NodeSettings()
+    return read(layout.settings_file, lambda _, text, file: parse_node(text, file=file))
 
 
 def edge_gid(settings: NodeSettings) -> int:

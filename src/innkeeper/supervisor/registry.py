@@ -36,7 +36,7 @@ class Change(NamedTuple):
 def read(path: Path, parse: Callable[[str, str, str], Spec]) -> Spec:
     """The spec in a file; SpecError says what is wrong with it. `parse` takes name, text and file name."""
     try:
-        text = files.read_small(path, MAX_FILE).decode()
+        text = files.read_small(path, MAX_FILE).decode("utf-8-sig")  # Windows marks UTF-8 at its beginning
     except UnicodeDecodeError as error:
         raise SpecError(
             Problem(
@@ -47,8 +47,11 @@ def read(path: Path, parse: Callable[[str, str, str], Spec]) -> Spec:
         ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
+        hint = "Mend or delete the file."
+        if isinstance(error, PermissionError) and os.geteuid() != 0:
+            hint = "Run the command as root or with sudo."
         raise SpecError(
-            Problem("file-unreadable", f"{path.name}: it can't be read: {reason}", "Mend or delete the file.")
+            Problem("file-unreadable", f"{path.name}: it can't be read: {reason}", hint)
         ) from None
     return parse(path.name.removesuffix(SUFFIX), text, path.name)
 
