@@ -56,19 +56,19 @@ def test_what_was_set_aside_is_compressed_and_in_time_deleted(tmp_path: Path) ->
 def test_a_followed_log_goes_on_in_the_file_that_takes_its_place(tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     followed = Followed(log)
-    assert followed.last(2) == []
-    assert followed.added() == ""
+    assert followed.last(2) == b""
+    assert followed.added() == b""
     log.write_text("one\ntwo\nthree\n")
-    assert followed.added() == "one\ntwo\nthree\n"
+    assert followed.added() == b"one\ntwo\nthree\n"
     again = Followed(log)
-    assert again.last(2) == ["two", "three"]
+    assert again.last(2) == b"two\nthree\n"
     with log.open("a") as file:
         file.write("four\n")
     rotation.set_aside(tmp_path, "access")
-    assert again.added() == "four\n", "the rest of the old one, though the new is not there yet"
+    assert again.added() == b"four\n", "the rest of the old one, though the new is not there yet"
     log.write_text("a line that makes the new file longer than the old one was\n")
-    assert again.added() == "a line that makes the new file longer than the old one was\n"
+    assert again.added() == b"a line that makes the new file longer than the old one was\n"
     log.write_text("cut\n")
-    assert again.added() == "cut\n"
+    assert again.added() == b"cut\n"
     followed.close()
     again.close()

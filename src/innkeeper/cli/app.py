@@ -1,9 +1,7 @@
-"""What all commands share: the root they work on, and how they speak to people and to machines."""
+"""What all commands share: the root they work on, the node they ask, and how they end when something is wrong."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +9,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
-from rich.console import Console
 
+from innkeeper.cli.printing import stderr, tell
 from innkeeper.control import client
 from innkeeper.spec.node import Layout
-
-stdout = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 STATE_STYLES = {
     "serving": "green",
@@ -35,6 +30,7 @@ class Context:
     """What the options before the command say."""
 
     layout: Layout
+    silence: str = ""  # why `ask_if_up` had no answer
 
     def ask(self, request: dict[str, Any], **options: Any) -> dict[str, Any]:
         """The running node's answer; ends the command with a next step when there is none."""
@@ -43,18 +39,29 @@ class Context:
         raise AssertionError("unreachable")
 
     def ask_if_up(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        """The running node's answer, or None when no node is up."""
-        try:
-            return client.ask(self.layout.control_socket, request)
-        except client.NodeDown:
-            return None
-        except client.Refusal:
-            return None
+        """The running node's answer, or None when no node is up, or it has none; `silence` then tells which."""
+        with refusals(self):
+            try:
+                return client.ask(self.layout.control_socket, request)
+            except client.NodeDown:
+                self.silence = "no node is up here"
+            except client.SupervisorDown:
+                self.silence = "the node's supervisor does not answer; see what `innkeeper up` prints"
+            except client.Refusal as refusal:
+                self.silence = f"the running node says: {refusal}"
+        return None
 
 
-def context(ctx: typer.Context) -> Context:
+def context(ctx: typer.Context, *, makes_root: bool = False) -> Context:
+    """What was said before the command. A root that is not there is mostly a slip of the pen, and is refused."""
     found = ctx.obj
     assert isinstance(found, Context)
+    root = found.layout.root
+    if not makes_root and not root.is_dir():
+        fail(
+            f"there is no directory {root}",
+            f"Name the node's root with --root, or make one: `innkeeper --root {root} up` does.",
+        )
     return found
 
 
@@ -69,6 +76,12 @@ def refusals(context: Context) -> Iterator[None]:
             f"no node is up at {root}",
             f"Start one with `innkeeper --root {root} up`, or name the right root with --root.",
         )
+    except client.SupervisorDown:
+        fail(
+            f"the node at {root} is up, and its supervisor does not answer",
+            "Sites that are awake go on. What keeps it from starting is told by `innkeeper up` where that runs "
+            "(under systemd: journalctl -u innkeeper).",
+        )
     except client.Refusal as refusal:
         fail(str(refusal))
     except PermissionError:
@@ -79,25 +92,17 @@ def refusals(context: Context) -> Iterator[None]:
 
 def fail(message: str, hint: str = "", status: int = 1) -> NoReturn:
     """End the command: what is wrong, and what to do next."""
-    stderr.print(f"[bold red]innkeeper:[/] {_plain(message)}")
+    tell(stderr, message, "[bold red]innkeeper:[/] ")
     if hint:
-        stderr.print(f"  → {_plain(hint)}")
+        tell(stderr, hint, "  → ")
     raise typer.Exit(status)
 
 
-def say(message: str) -> None:
-    stdout.print(_plain(message))
-
-
-def print_json(value: object) -> None:
-    """Machine-readable output: one JSON document."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
-
-
-def _plain(text: str) -> str:
-    """Square brackets of ours are text, not Rich's mark-up."""
-    return text.replace("[", r"\[")
+def end_like(answer: dict[str, Any]) -> NoReturn:
+    """End with the status that a helper ended with."""
+    if "reason" in answer:
+        fail(answer["reason"], status=int(answer["status"]))
+    raise typer.Exit(int(answer["status"]))
 
 
 Complete = Callable[[typer.Context, str], list[str]]

@@ -6,10 +6,9 @@ import os
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from innkeeper.cli.app import context, fail, print_json, stdout
+from innkeeper.cli.app import context, fail
+from innkeeper.cli.printing import one_line, print_json, stdout, table, tell
 from innkeeper.supervisor import facilities
 from innkeeper.supervisor.facilities import Facility
 
@@ -21,7 +20,7 @@ def doctor(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    layout = context(ctx).layout
+    layout = context(ctx, makes_root=True).layout
     if os.geteuid() != 0:
         fail("the doctor tries things out that only root may do", "Run it with sudo.", 2)
     found = facilities.all_of(layout)
@@ -39,18 +38,17 @@ def _is_needed(facility: Facility) -> bool:
 
 
 def _show(found: list[Facility], *, full: bool) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("Facility", "", "Found here"):
-        table.add_column(heading, overflow="fold")
+    shown = table("Facility", "", "Found here")
     for facility in found:
         mark = "[green]✓[/]" if facility.ok else "[red]✗[/]" if facility.wall else "[yellow]–[/]"
-        table.add_row(facility.name, mark, escape(facility.found))
-    stdout.print(table)
+        shown.add_row(facility.name, mark, one_line(facility.found))
+    stdout.print(shown)
     for facility in found:
         if not facility.ok:
             style = "red" if facility.wall else "yellow"
-            stdout.print(f"\n[{style}]{facility.name}[/]: {escape(facility.cost)}.")
-            stdout.print(f"  → {escape(facility.remedy)}")
+            stdout.print()
+            tell(stdout, f"{facility.cost}.", f"[{style}]{facility.name}[/]: ")
+            tell(stdout, facility.remedy, "  → ")
     if full:
         stdout.print("\nTenants can be isolated fully on this machine.")
     else:

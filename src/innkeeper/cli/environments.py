@@ -5,13 +5,11 @@ Each build is a directory of its own, NAME.NUMBER, so that the one before goes o
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -52,20 +50,8 @@ class Base(NamedTuple):
     requirements: str
 
 
-@contextmanager
-def building(layout: Layout) -> Iterator[None]:
-    """Keep a running node, and other builds, from touching the environments meanwhile."""
-    files.ensure_directory(layout.environments, mode=0o755)
-    lock = os.open(layout.environments, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
 def build(layout: Layout, name: str, base: Base, step: Step) -> Path:
-    """Build the next environment of a runtime, inside `building`; its directory. Raises BuildError."""
+    """Build the next environment of a runtime; `layout.environments` is locked meanwhile. Raises BuildError."""
     version = _version_of(base.python)
     numbers = [
         int(path.suffix[1:]) for path in layout.environments.glob(f"{name}.*") if path.suffix[1:].isdigit()

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import tempfile
+import threading
 import time
 from typing import Annotated, Any
 
 import typer
 from rich.filesize import decimal
-from rich.markup import escape
-from rich.table import Table
 
-from innkeeper.cli.app import context, names_in, print_json, stdout
+from innkeeper.cli.app import context, end_like, fail, names_in
+from innkeeper.cli.printing import Outlet, one_line, print_json, stdout, table
 
 app = typer.Typer(no_args_is_help=True)
+_CHUNK = 65536
+
+
+def _full(path: str) -> str:
+    if not path.startswith("/"):
+        fail(f"{path!r} does not begin with /", "Name it in full, as the tenant sees it: /home/NAME/…")
+    return path
+
+
 _NAME = typer.Argument(metavar="NAME", autocompletion=names_in(lambda layout: layout.tenants))
-_PATH = typer.Argument(metavar="PATH", help="As the tenant sees it: /home/NAME/…, /var/www/…, /tmp/….")
+_PATH = typer.Argument(
+    metavar="PATH", callback=_full, help="As the tenant sees it: /home/NAME/…, /var/www/…, /tmp/…."
+)
 
 
-def _do(ctx: typer.Context, tenant: str, task: dict[str, Any], output: int = 1) -> int:
+def _do(ctx: typer.Context, tenant: str, task: dict[str, Any], output: int = 1) -> None:
+    """Have a task done, whose data go to the descriptor `output`; ends the command when it fails."""
     request = {"do": "run", "tenant": tenant, "task": task}
-    return int(context(ctx).ask(request, descriptors=[0, output, 2], timeout=None)["status"])
+    with tempfile.TemporaryFile() as words:
+        answer = context(ctx).ask(request, descriptors=[0, output, words.fileno()], timeout=None)
+        words.seek(0)
+        said = words.read().decode(errors="surrogateescape").strip()
+    if answer["status"] and said:
+        fail(said, status=int(answer["status"]))
+    if answer["status"]:
+        end_like(answer)
 
 
 @app.command("list", epilog="Example: innkeeper tenant file list alice /var/www")
@@ -33,25 +54,19 @@ def list_files(
 ) -> None:
     """List a directory."""
     with tempfile.TemporaryFile() as answer:
-        status = _do(ctx, name, {"do": "list", "path": path}, answer.fileno())
+        _do(ctx, name, {"do": "list", "path": path}, answer.fileno())
         answer.seek(0)
         entries = [_entry(line) for line in answer.read().splitlines()]
-    if status:
-        raise typer.Exit(status)
     if as_json:
         print_json(entries)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("Name", overflow="fold")
-    table.add_column("Size", justify="right")
-    table.add_column("Mode", justify="right")
-    table.add_column("Modified (UTC)")
+    shown = table("Name", "Size", "Mode", "Modified (UTC)", right=("Size", "Mode"))
     for entry in entries:
         size = decimal(entry["size"]) if entry["kind"] == "file" else "–"
         mark = {"directory": "/", "link": "@"}.get(entry["kind"], "")
         modified = time.strftime("%Y-%m-%d %H:%M", time.gmtime(entry["modified"]))
-        table.add_row(escape(entry["name"]) + mark, size, entry["mode"], modified)
-    stdout.print(table)
+        shown.add_row(one_line(entry["name"]) + mark, size, entry["mode"], modified)
+    stdout.print(shown)
 
 
 def _entry(line: bytes) -> dict[str, Any]:
@@ -62,7 +77,26 @@ def _entry(line: bytes) -> dict[str, Any]:
 @app.command("read", epilog="Example: innkeeper tenant file read alice /var/www/app.py > app.py")
 def read(ctx: typer.Context, name: Annotated[str, _NAME], path: Annotated[str, _PATH]) -> None:
     """Print a file."""
-    raise typer.Exit(_do(ctx, name, {"do": "read", "path": path}))
+    task = {"do": "read", "path": path}
+    if not sys.stdout.isatty():
+        _do(ctx, name, task)
+        return
+    source, sink = os.pipe()
+    showing = threading.Thread(target=_show, args=(source,))
+    showing.start()
+    try:
+        _do(ctx, name, task, sink)
+    finally:
+        os.close(sink)
+        showing.join()
+
+
+def _show(source: int) -> None:
+    """What comes through a pipe, until its end, for a terminal."""
+    outlet = Outlet()
+    with open(source, "rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            outlet.write(chunk)
 
 
 @app.command("write", epilog="Example: innkeeper tenant file write alice /var/www/app.py < app.py")
@@ -75,7 +109,7 @@ def write(
     ] = False,
 ) -> None:
     """Write a file from standard input; it is there whole, or not at all."""
-    raise typer.Exit(_do(ctx, name, {"do": "write", "path": path, "parents": parents}))
+    _do(ctx, name, {"do": "write", "path": path, "parents": parents})
 
 
 @app.command("move", epilog="Example: innkeeper tenant file move alice /tmp/app.py /var/www/app.py")
@@ -87,7 +121,7 @@ def move(
     replace: Annotated[bool, typer.Option(help="Take the place of a file that is there.")] = False,
 ) -> None:
     """Move or rename a file or directory."""
-    raise typer.Exit(_do(ctx, name, {"do": "move", "path": path, "to": to, "replace": replace}))
+    _do(ctx, name, {"do": "move", "path": path, "to": to, "replace": replace})
 
 
 @app.command("delete", epilog="Example: innkeeper tenant file delete alice /home/alice/old --all")
@@ -100,10 +134,10 @@ def delete(
     ] = False,
 ) -> None:
     """Delete a file, or a directory."""
-    raise typer.Exit(_do(ctx, name, {"do": "delete", "path": path, "all": everything}))
+    _do(ctx, name, {"do": "delete", "path": path, "all": everything})
 
 
 @app.command("mkdir", epilog="Example: innkeeper tenant file mkdir alice /home/alice/blog")
 def make_directory(ctx: typer.Context, name: Annotated[str, _NAME], path: Annotated[str, _PATH]) -> None:
     """Make a directory, and those above it."""
-    raise typer.Exit(_do(ctx, name, {"do": "make-directory", "path": path}))
+    _do(ctx, name, {"do": "make-directory", "path": path})

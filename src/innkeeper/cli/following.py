@@ -16,24 +16,24 @@ class Followed:
         self.path = path
         self._file: BinaryIO | None = None
 
-    def last(self, count: int) -> list[str]:
-        """The last lines, without their ends; what is added later comes from `added`."""
+    def last(self, count: int) -> bytes:
+        """The last lines; what is added later comes from `added`."""
         if not self._open():
-            return []
+            return b""
         assert self._file is not None
         size = os.fstat(self._file.fileno()).st_size
         self._file.seek(max(0, size - _LINE * max(count, 1)))
-        text = self._file.read(size).decode(errors="replace")
-        return text.splitlines()[-count:] if count else []
+        lines = self._file.read(size).splitlines(keepends=True)
+        return b"".join(lines[-count:]) if count else b""
 
-    def added(self) -> str:
+    def added(self) -> bytes:
         """What was written since: the rest of a file that was set aside, and then the beginning of the new one."""
         text = b"" if self._file is None else self._rest()
         if self._file is None or self._replaced():
             self.close()
             if self._open():
                 text += self._rest()
-        return text.decode(errors="replace")
+        return text
 
     def close(self) -> None:
         """Let go of the file."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +14,7 @@ import typer
 import innkeeper
 from innkeeper.cli import ca, doctor, runtime, site, status, tenant, up
 from innkeeper.cli.app import Context
+from innkeeper.cli.printing import stderr, tell
 from innkeeper.spec.node import Layout
 
 app = typer.Typer(
@@ -20,6 +25,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: innkeeper --root /srv/node up --http 0.0.0.0:80",
 )
+
+_OTHERWISE = "Look at what is there, with `ls -ld`, and run the command again when it is as it should be."
+_NEXT_STEPS = {
+    errno.EPERM: "Not even root may do this here: look at `lsattr -d`, and at how the file system is mounted.",
+    errno.EACCES: "Not even root may do this here: look at `lsattr -d`, and at how the file system is mounted.",
+    errno.EROFS: "The file system is mounted to be read only: mount it anew, or choose another --root.",
+    errno.ENOSPC: "Free some space (`df -h` and `df -i` tell where there is none), and run the command again.",
+    errno.EDQUOT: "A quota is used up: raise it or delete something, and run the command again.",
+    errno.EFBIG: "A limit of file sizes is in force: look at `ulimit -f`.",
+    errno.EMFILE: "Too many files are open: look at `ulimit -n`.",
+    errno.ENFILE: "Too many files are open on this machine: look at /proc/sys/fs/file-nr.",
+    errno.ENOMEM: "The machine has no memory left: end something, and run the command again.",
+    errno.EIO: "The disk fails: look at `dmesg`.",
+}
 
 
 def _show_version(wanted: bool) -> None:
@@ -57,4 +76,28 @@ app.add_typer(ca.app, name="ca", help="The node's own certificate authority.")
 
 def main() -> None:
     """The console script."""
-    app()
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # a terminal or a pipe that is not of UTF-8 has all of it all the same
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except OSError as error:
+        tell(stderr, _plain(error), "[bold red]innkeeper:[/] ")
+        tell(stderr, _next_step(error), "  → ")
+        sys.exit(1)
+
+
+def _plain(error: OSError) -> str:
+    """What the machine refused, and where."""
+    where = ", ".join(os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None)
+    what = error.strerror or str(error) or type(error).__name__
+    return f"{where}: {what}" if where else what
+
+
+def _next_step(error: OSError) -> str:
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        return "Run the command as root or with sudo."
+    return _NEXT_STEPS.get(error.errno or 0, _OTHERWISE)

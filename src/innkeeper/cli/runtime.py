@@ -13,17 +13,16 @@ import tomlkit
 import typer
 from rich.table import Table
 
-from innkeeper.cli import environments
-from innkeeper.cli.app import Context, context, fail, names_in, print_json, say, stderr, stdout
+from innkeeper.cli import environments, folders
+from innkeeper.cli.app import Context, context, fail, names_in
 from innkeeper.cli.environments import Base, BuildError
+from innkeeper.cli.printing import one_line, print_json, say, stderr, stdout, table
 from innkeeper.kernel import files
 from innkeeper.spec import names
 from innkeeper.spec.problem import SpecError
 from innkeeper.spec.runtime import RuntimeSpec
-from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.supervisor import runtimes
 from innkeeper.supervisor.main import read_settings
-from innkeeper.supervisor.registry import Folder
 
 app = typer.Typer(no_args_is_help=True)
 _NAME = typer.Argument(metavar="NAME", autocompletion=names_in(lambda layout: layout.runtimes))
@@ -41,7 +40,7 @@ def _all(here: Context) -> tuple[dict[str, RuntimeSpec], str]:
     if not here.layout.runtimes.is_dir():
         found = runtimes.built_in()
         return found, max(found, default="")
-    return runtimes.load(here.layout, settings, lambda text: stderr.print(f"[red]{text}[/]"))
+    return runtimes.load(here.layout, settings, lambda _: None)  # faults are told by `list`
 
 
 def _known(here: Context, name: str) -> RuntimeSpec:
@@ -53,11 +52,8 @@ def _known(here: Context, name: str) -> RuntimeSpec:
 
 def _sites(here: Context) -> dict[str, list[str]]:
     """The sites by the runtime that their file names; "" for those that name none."""
-    folder = Folder[SiteSpec](here.layout.sites, lambda name, text, file: parse_site(name, text, file=file))
-    if here.layout.sites.is_dir():
-        folder.load()
     found: dict[str, list[str]] = {}
-    for domain, spec in sorted(folder.specs.items()):
+    for domain, spec in sorted(folders.sites(here.layout).specs.items()):
         if spec.app is not None:
             found.setdefault(spec.app.runtime or "", []).append(domain)
     return found
@@ -70,9 +66,9 @@ def _progress() -> Iterator[environments.Step]:
     with stderr.status("") as status:
 
         def step(text: str) -> None:
-            status.update(f"{text} …")
+            status.update(f"{one_line(text)} …")
             if not stderr.is_terminal:
-                stderr.print(f"{text} … ({time.monotonic() - begun:.0f} s)")
+                stderr.print(f"{one_line(text)} … ({time.monotonic() - begun:.0f} s)")
 
         try:
             yield step
@@ -85,9 +81,9 @@ def _build(here: Context, name: str, base: Base, preload: list[str] | None) -> N
     """Build an environment, and let the runtime's file lead to it."""
     file = here.layout.runtime_file(name)
     files.ensure_directory(file.parent, mode=0o755)
-    with _progress() as step, environments.building(here.layout):
+    with _progress() as step, files.locked(here.layout.environments):
         environment = environments.build(here.layout, name, base, step)
-        text = tomlkit.parse(file.read_text()) if file.exists() else tomlkit.document()
+        text = tomlkit.parse(file.read_text("utf-8-sig")) if file.exists() else tomlkit.document()
         text["python"] = str(environment / "bin/python")
         if preload:
             text["preload"] = preload
@@ -212,13 +208,10 @@ def list_runtimes(ctx: typer.Context, as_json: Annotated[bool, _JSON] = False) -
     if as_json:
         print_json(told["runtimes"])
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in (("Runtime", "left"), ("Python", "left"), ("State", "left")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for heading in ("Preloaded", "Memory", "Sites"):
-        table.add_column(heading, justify="right")
+    numbers = ("Preloaded", "Memory", "Sites")
+    shown = table("Runtime", "Python", "State", *numbers, right=numbers)
     for one in told["runtimes"]:
-        table.add_row(
+        shown.add_row(
             one["name"] + (" (default)" if one["name"] == told["default"] else ""),
             one["python"] or "–",
             {True: "[green]warm[/]", False: "[yellow]starting[/]"}.get(one["ready"], "[dim]node is down[/]"),
@@ -226,7 +219,9 @@ def list_runtimes(ctx: typer.Context, as_json: Annotated[bool, _JSON] = False) -
             f"{one['memory'] / 1e6:.0f} MB" if one["ready"] else "–",
             str(len(one["sites"])),
         )
-    stdout.print(table)
+    stdout.print(shown)
+    folders.print_faults(folders.runtimes(here.layout))
+    folders.warn_of_misnamed(here.layout.runtimes)
 
 
 def _report(here: Context) -> dict[str, Any]:
@@ -280,17 +275,14 @@ def show(ctx: typer.Context, name: Annotated[str, _NAME], as_json: Annotated[boo
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
     for label, text in lines.items():
-        grid.add_row(label, text)
+        grid.add_row(label, one_line(text))
     stdout.print(grid)
     if one["left_out"]:
-        table = Table(
-            box=None, pad_edge=False, header_style="bold", title="Not preloaded", title_justify="left"
-        )
-        table.add_column("Module", overflow="fold")
-        table.add_column("Because", overflow="fold")
+        say("Not preloaded")
+        left_out = table("Module", "Because")
         for module, reason in sorted(one["left_out"].items()):
-            table.add_row(module, reason)
-        stdout.print(table)
+            left_out.add_row(one_line(module), one_line(reason))
+        stdout.print(left_out)
 
 
 def _some(found: list[str]) -> str:

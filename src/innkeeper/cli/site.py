@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import time
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import tomlkit
 import typer
 from rich.markup import escape
 
-from innkeeper.cli.app import Context, context, fail, names_in, print_json, say, stdout
+from innkeeper.cli import folders
+from innkeeper.cli.app import Context, context, fail, names_in
 from innkeeper.cli.following import Followed
+from innkeeper.cli.printing import Outlet, print_json, say, stdout
 from innkeeper.cli.status import print_problems, sites_table
 from innkeeper.kernel import files
-from innkeeper.spec import names
+from innkeeper.spec import limits, names
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec, parse_site
-from innkeeper.supervisor.registry import Folder, read
+from innkeeper.supervisor.registry import SUFFIX, read
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -27,7 +31,7 @@ def _normal(domain: str) -> str:
     try:
         return names.domain(domain)
     except ValueError as error:
-        if "/" in domain or domain.startswith("."):
+        if not domain or domain.startswith(".") or "/" in domain or len(os.fsencode(domain)) > _LONGEST_NAME:
             fail(f"{domain!r} is no domain: {error}", "`innkeeper site list` shows the sites there are.")
         return domain
 
@@ -36,6 +40,7 @@ _DOMAIN = typer.Argument(
     metavar="DOMAIN", callback=_normal, autocompletion=names_in(lambda layout: layout.sites)
 )
 _LOGS = ("access", "error", "server")
+_LONGEST_NAME = limits.MAX_SEGMENT - len(SUFFIX)
 _FOLLOW_STEP = 0.2
 _NOT_LOADED = ("load-", "virtualenv-", "start-", "sandbox-")  # how the codes of a reload's failure begin
 
@@ -44,15 +49,33 @@ def _parse(name: str, text: str, file: str) -> SiteSpec:
     return parse_site(name, text, file=file)
 
 
+def _text(path: Path) -> str:
+    return path.read_text("utf-8-sig")
+
+
 def _from_file(here: Context, domain: str) -> tuple[SiteSpec | None, Problem | None]:
     """What the site's file says, whether or not the node is up."""
     path = here.layout.site_file(domain)
     if not path.exists():
-        fail(f"there is no site {domain!r}", "`innkeeper site list` shows those there are.")
+        _miss(here, domain)
     try:
         return read(path, _parse), None
     except SpecError as error:
         return None, error.problem
+
+
+def _miss(here: Context, domain: str) -> NoReturn:
+    """There is no file of this site: tell what may be meant."""
+    for path in folders.misnamed(here.layout.sites):
+        if path.stem.lower() == domain:
+            fail(
+                f"there is no site {domain!r}, because {path} is not read",
+                f"Rename it to {domain}{SUFFIX}, in small letters.",
+            )
+    for name, spec in folders.sites(here.layout).specs.items():
+        if domain in spec.aliases:
+            fail(f"{domain} is an alias of the site {name}", f"Name the site: {name}")
+    fail(f"there is no site {domain!r}", "`innkeeper site list` shows those there are.")
 
 
 def _offline(domain: str, spec: SiteSpec | None, problem: Problem | None) -> dict[str, Any]:
@@ -81,9 +104,7 @@ def list_sites(
     if answer is not None:
         sites = answer["sites"]
     else:
-        folder = Folder[SiteSpec](here.layout.sites, _parse)
-        if here.layout.sites.is_dir():
-            folder.load()
+        folder = folders.sites(here.layout)
         found = sorted({*folder.specs, *folder.faults})
         sites = [_offline(name, folder.specs.get(name), folder.faults.get(name)) for name in found]
     if as_json:
@@ -91,7 +112,8 @@ def list_sites(
         return
     stdout.print(sites_table(sites))
     if answer is None:
-        say("(no node is up here; this is what the files say)")
+        say(f"({here.silence}; this is what the files say)")
+    folders.warn_of_misnamed(here.layout.sites)
 
 
 @app.command("show", epilog="Example: innkeeper site show blog.example.org")
@@ -111,11 +133,11 @@ def show(
         return
     stdout.print(sites_table([found]))
     if report is None:
-        say("(no node is up here; this is what the file says)")
+        say(f"({here.silence}; this is what the file says)")
     say(f"\nFile   {here.layout.site_file(domain)}")
     say(f"Logs   {here.layout.log_dir(domain)}")
     if spec is not None:
-        stdout.print(f"\n{escape(here.layout.site_file(domain).read_text().rstrip())}", style="dim")
+        stdout.print(f"\n{escape(_text(here.layout.site_file(domain)).rstrip())}", style="dim")
     print_problems(found["domain"], found["problems"])
 
 
@@ -154,7 +176,7 @@ def _switch(here: Context, domain: str, *, enabled: bool) -> None:
     if problem is not None:
         fail(problem.message, problem.hint)
     path = here.layout.site_file(domain)
-    document = tomlkit.parse(path.read_text())
+    document = tomlkit.parse(_text(path))
     if bool(document.get("enabled", True)) != enabled:
         if "enabled" in document:
             document["enabled"] = enabled
@@ -171,7 +193,10 @@ def logs(
     domain: Annotated[str, _DOMAIN],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added.")] = False,
     kind: Annotated[
-        list[str] | None, typer.Option(help="access, error or server; may be given more than once.")
+        list[str] | None,
+        typer.Option(
+            help="access, error or server; may be given more than once.", autocompletion=lambda: list(_LOGS)
+        ),
     ] = None,
     lines: Annotated[
         int, typer.Option("--lines", "-n", min=0, help="How many of the last lines of each.")
@@ -183,21 +208,20 @@ def logs(
     kinds = kind or list(_LOGS)
     if unknown := [name for name in kinds if name not in _LOGS]:
         fail(f"there is no {unknown[0]!r} log", f"A site has the logs {', '.join(_LOGS)}.")
-    followed = {name: Followed(here.layout.log_dir(domain) / f"{name}.log") for name in kinds}
-    for name, log in followed.items():
+    followed = {name: (Followed(here.layout.log_dir(domain) / f"{name}.log"), Outlet()) for name in kinds}
+    for name, (log, outlet) in followed.items():
         tail = log.last(lines)
         if len(followed) > 1 and tail:
             stdout.print(f"[bold]── {name}.log[/]")
-        for line in tail:
-            stdout.print(line, markup=False)
+        outlet.write(tail if follow or not tail or tail.endswith(b"\n") else tail + b"\n")
     try:
         while follow:
             time.sleep(_FOLLOW_STEP)
-            for log in followed.values():
-                if text := log.added():
-                    stdout.print(text, markup=False, end="")
+            for log, outlet in followed.values():
+                if added := log.added():
+                    outlet.write(added)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     finally:
-        for log in followed.values():
+        for log, _ in followed.values():
             log.close()

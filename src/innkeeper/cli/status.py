@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from innkeeper.cli.app import STATE_STYLES, context, print_json, stdout
+from innkeeper.cli import folders
+from innkeeper.cli.app import STATE_STYLES, context
+from innkeeper.cli.printing import one_line, print_json, stdout, table, tell
+from innkeeper.spec.node import Layout
 
 HELP = "Show the running node and its sites."
 
@@ -17,7 +19,8 @@ def status(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    answer = context(ctx).ask({"do": "status"})
+    here = context(ctx)
+    answer = here.ask({"do": "status"})
     if as_json:
         print_json(answer)
         return
@@ -34,20 +37,18 @@ def status(
     for tenant in answer["tenants"]:
         rest = [problem for problem in tenant["problems"] if problem["message"] not in told]
         print_problems(f"tenant {tenant['name']}", rest)
+    _print_faults(here.layout)
 
 
 def sites_table(sites: list[dict[str, Any]]) -> Table:
     """The sites as a table for people."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("Site", "Tenant", "Kind", "State", "Pid"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("Wakes", "Cold start"):
-        table.add_column(heading, justify="right")
+    numbers = ("Wakes", "Cold start")
+    shown = table("Site", "Tenant", "Kind", "State", "Pid", *numbers, right=numbers)
     for site in sites:
         started = site["cold_start_ms"]
         style = STATE_STYLES.get(site["state"], "")
-        table.add_row(
-            site["domain"],
+        shown.add_row(
+            one_line(site["domain"]),
             site["tenant"] or "–",
             site["kind"] or "–",
             f"[{style}]{site['state']}[/]" + (" [red]![/]" if site["problems"] else ""),
@@ -55,11 +56,21 @@ def sites_table(sites: list[dict[str, Any]]) -> Table:
             str(site["wakes"]),
             f"{started:g} ms" if started is not None else "–",
         )
-    return table
+    return shown
 
 
 def print_problems(name: str, problems: list[dict[str, str]]) -> None:
     """What is wrong with a site or tenant, and what to do about it."""
     for problem in problems:
-        stdout.print(f"\n[red]{name}[/] [bold]{problem['code']}[/]: {escape(problem['message'])}")
-        stdout.print(f"  → {escape(problem['hint'])}")
+        stdout.print()
+        tell(stdout, problem["message"], f"[red]{one_line(name)}[/] [bold]{problem['code']}[/]: ")
+        tell(stdout, problem["hint"], "  → ")
+
+
+def _print_faults(layout: Layout) -> None:
+    """What is wrong with files that are not a site's, and files that nobody reads."""
+    for folder in (folders.tenants(layout), folders.runtimes(layout)):
+        if folder.faults:
+            stdout.print()
+        folders.print_faults(folder)
+    folders.warn_of_misnamed(layout.sites, layout.tenants, layout.runtimes)

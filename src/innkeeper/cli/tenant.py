@@ -6,44 +6,34 @@ import os
 import shutil
 import sys
 import time
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from innkeeper.cli import file, terminal
-from innkeeper.cli.app import Context, context, fail, names_in, print_json, refusals, say, stdout
+from innkeeper.cli import file, folders, terminal
+from innkeeper.cli.app import context, end_like, fail, names_in, refusals
+from innkeeper.cli.printing import one_line, print_json, say, stdout, table
 from innkeeper.control import client
 from innkeeper.edge import logs
 from innkeeper.kernel import files, quota
 from innkeeper.spec import names
 from innkeeper.spec.node import Layout, NodeSettings
 from innkeeper.spec.problem import SpecError
-from innkeeper.spec.site import SiteSpec, parse_site
-from innkeeper.spec.tenant import TenantSpec, parse_tenant, render_tenant
+from innkeeper.spec.tenant import TenantSpec, render_tenant
 from innkeeper.spec.values import bytes_of
 from innkeeper.supervisor.main import edge_gid, read_settings
-from innkeeper.supervisor.registry import Folder
 
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(file.app, name="file", help="A tenant's files: list, read, write, move, delete.")
 _NAME = typer.Argument(metavar="NAME", autocompletion=names_in(lambda layout: layout.tenants))
 
 
-def _tenants(here: Context) -> Folder[TenantSpec]:
-    folder = Folder[TenantSpec](
-        here.layout.tenants, lambda name, text, file: parse_tenant(name, text, file=file)
-    )
-    if here.layout.tenants.is_dir():
-        folder.load()
-    return folder
-
-
-def _sites_of(here: Context, tenant: str) -> list[str]:
-    folder = Folder[SiteSpec](here.layout.sites, lambda name, text, file: parse_site(name, text, file=file))
-    if here.layout.sites.is_dir():
-        folder.load()
-    return sorted(domain for domain, spec in folder.specs.items() if spec.tenant == tenant)
+def _sites(layout: Layout) -> dict[str, list[str]]:
+    """The sites by their tenant."""
+    found: dict[str, list[str]] = {}
+    for domain, spec in sorted(folders.sites(layout).specs.items()):
+        found.setdefault(spec.tenant, []).append(domain)
+    return found
 
 
 @app.command("add", epilog="Example: innkeeper tenant add alice")
@@ -57,20 +47,45 @@ def add(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")]
         fail(f"{name!r} can't be a tenant's name: {error}")
     except SpecError as error:
         fail(error.problem.message, error.problem.hint)
-    existing = _tenants(here)
-    if name in existing.specs or name in existing.faults:
-        fail(f"there is a tenant {name} already", "`innkeeper tenant list` shows all.")
-    taken = {tenant.uid for tenant in existing.specs.values()}
-    uid = next((uid for uid in range(settings.first_uid, settings.last_uid + 1) if uid not in taken), None)
-    if uid is None:
-        fail("all user ids of this node are taken", "Widen `first_uid` … `last_uid` in innkeeper.toml.")
-    make(here.layout, settings, name, uid)
+    with files.locked(here.layout.tenants):  # or two that are added at once would be one user
+        existing = folders.tenants(here.layout)
+        if name in existing.specs or name in existing.faults:
+            fail(f"there is a tenant {name} already", "`innkeeper tenant list` shows all.")
+        taken = {tenant.uid for tenant in existing.specs.values()} | _owners(here.layout)
+        uid = next(
+            (uid for uid in range(settings.first_uid, settings.last_uid + 1) if uid not in taken), None
+        )
+        if uid is None:
+            fail("all user ids of this node are taken", "Widen `first_uid` … `last_uid` in innkeeper.toml.")
+        make(here.layout, settings, name, uid)
     say(f"Tenant {name} added: user id {uid}, home {here.layout.tenant_home(name)}")
 
 
+def _owners(layout: Layout) -> set[int]:
+    """The users whose homes there are: that of a tenant whose file is broken just now, too."""
+    return {home.lstat().st_uid for home in layout.tenants_data.glob("*/home")}
+
+
 def make(layout: Layout, settings: NodeSettings, name: str, uid: int) -> None:
-    """Make a tenant's directories, and last the file by which the node knows it."""
-    gid = edge_gid(settings)
+    """Make a tenant's directories, and last the file by which the node knows it; all of it, or nothing."""
+    is_new = not layout.tenant_data(name).exists()
+    try:
+        _make_directories(layout, settings, name, uid)
+        files.write_atomically(layout.tenant_file(name), render_tenant(TenantSpec(name=name, uid=uid)))
+    except BaseException:
+        if is_new:
+            shutil.rmtree(layout.tenant_data(name), ignore_errors=True)
+        raise
+
+
+def _make_directories(layout: Layout, settings: NodeSettings, name: str, uid: int) -> None:
+    try:
+        gid = edge_gid(settings)
+    except KeyError:
+        fail(
+            f"there is no group {settings.nginx_user!r}, which nginx is to run as",
+            "Create the user and group, or name others as `nginx_user` in innkeeper.toml.",
+        )
     files.ensure_directory(layout.tenants_data, mode=0o711)
     kept = quota.find(layout.tenants_data)
     if kept is not None and not layout.tenant_data(name).exists():
@@ -81,8 +96,6 @@ def make(layout: Layout, settings: NodeSettings, name: str, uid: int) -> None:
     files.ensure_directory(layout.tenant_home(name), mode=0o710, uid=uid, gid=gid)
     files.ensure_directory(layout.tenant_www(name), mode=0o710, uid=uid, gid=gid)
     files.ensure_directory(layout.tenant_tmp(name), mode=0o700, uid=uid, gid=uid)
-    files.ensure_directory(layout.tenants, mode=0o755)
-    files.write_atomically(layout.tenant_file(name), render_tenant(TenantSpec(name=name, uid=uid)))
 
 
 def _bound(kept: quota.Quota, layout: Layout, name: str, uid: int, settings: NodeSettings) -> None:
@@ -104,10 +117,10 @@ def remove(
 ) -> None:
     """Remove a tenant that has no sites. Its files and logs are set aside in var/lib/innkeeper/removed."""
     here = context(ctx)
-    existing = _tenants(here)
+    existing = folders.tenants(here.layout)
     if name not in existing.specs and name not in existing.faults:
         fail(f"there is no tenant {name!r}", "`innkeeper tenant list` shows all.")
-    if sites := _sites_of(here, name):
+    if sites := _sites(here.layout).get(name):
         fail(f"{name} has sites: {', '.join(sites)}", f"Delete their files in {here.layout.sites} first.")
     here.layout.tenant_file(name).unlink()
     data, home = here.layout.tenant_data(name), here.layout.tenant_home(name)
@@ -133,19 +146,17 @@ def list_tenants(
 ) -> None:
     """List the tenants."""
     here = context(ctx)
-    folder = _tenants(here)
+    folder = folders.tenants(here.layout)
     if as_json:
         print_json([{"name": spec.name, "uid": spec.uid} for _, spec in sorted(folder.specs.items())])
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("Tenant", "User id", "Sites", "Home"):
-        table.add_column(heading, overflow="fold")
+    shown, sites = table("Tenant", "User id", "Sites", "Home"), _sites(here.layout)
     for name, spec in sorted(folder.specs.items()):
-        sites = ", ".join(_sites_of(here, name)) or "–"
-        table.add_row(name, str(spec.uid), sites, str(here.layout.tenant_home(name)))
-    stdout.print(table)
-    for fault in folder.faults.values():
-        stdout.print(f"[red]{fault.message}[/]\n  → {fault.hint}")
+        home = one_line(str(here.layout.tenant_home(name)))
+        shown.add_row(name, str(spec.uid), ", ".join(sites.get(name, ())) or "–", home)
+    stdout.print(shown)
+    folders.print_faults(folder)
+    folders.warn_of_misnamed(here.layout.tenants)
 
 
 @app.command(
@@ -181,10 +192,3 @@ def shell(ctx: typer.Context, name: Annotated[str, _NAME]) -> None:
         end_like(
             terminal.relay(lambda ends: client.ask(here.layout.control_socket, request, ends, timeout=None))
         )
-
-
-def end_like(answer: dict[str, Any]) -> NoReturn:
-    """End with the status that the helper ended with."""
-    if "reason" in answer:
-        fail(answer["reason"], status=int(answer["status"]))
-    raise typer.Exit(int(answer["status"]))

@@ -16,9 +16,9 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.markup import escape
 
-from innkeeper.cli.app import context, fail, stderr
+from innkeeper.cli.app import context, fail
+from innkeeper.cli.printing import stderr, tell
 from innkeeper.edge import nginx, way
 from innkeeper.keeper import Keeper
 from innkeeper.kernel import cgroups, files, firewall, namespaces, processes, sockets
@@ -52,7 +52,7 @@ def up(
         typer.Option(metavar="ADDR:PORT", help="Serve HTTPS here; comes with a later version."),
     ] = None,
 ) -> None:
-    layout = context(ctx).layout
+    layout = context(ctx, makes_root=True).layout
     if os.geteuid() != 0:
         fail(
             "a node needs root: it binds ports, makes sandboxes and becomes other users", "Run it with sudo."
@@ -165,9 +165,8 @@ def _check_host(layout: Layout, settings: NodeSettings) -> str:
             "[bold yellow]innkeeper: WARNING: reduced isolation.[/] Do not host strangers like this."
         )
     for facility in missing:
-        stderr.print(
-            f"  {facility.name}: {escape(facility.found)}: {facility.cost}.\n  → {escape(facility.remedy)}"
-        )
+        tell(stderr, f"{facility.name}: {facility.found}: {facility.cost}.", "  ")
+        tell(stderr, facility.remedy, "  → ")
     depth = sockets.somaxconn()
     if depth < facilities.DEEP_ENOUGH:
         stderr.print(

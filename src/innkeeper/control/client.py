@@ -22,6 +22,10 @@ class NodeDown(Exception):
     """No node is up at this root."""
 
 
+class SupervisorDown(Exception):
+    """The keeper of this root's node is up, and no supervisor has come within RESTART_TIME."""
+
+
 class Refusal(Exception):
     """The node's answer is no; the text is for the person who asked."""
 
@@ -33,19 +37,22 @@ def ask(
     *,
     timeout: float | None = TIMEOUT,
 ) -> dict[str, Any]:
-    """The node's answer to `request`. Raises NodeDown or Refusal; TimeoutError after `timeout` seconds."""
+    """The node's answer to `request`.
+
+    Raises NodeDown, SupervisorDown or Refusal; TimeoutError after `timeout` seconds.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         connection.settimeout(timeout)
         try:
             _connect(connection, control_socket, time.monotonic() + RESTART_TIME)
             sockets.send(connection, request, descriptors)
-        except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise NodeDown(str(control_socket)) from error
-        parts: list[bytes] = []
-        while part := connection.recv(sockets.MAX_MESSAGE):
-            parts.append(part)
+            parts: list[bytes] = []
+            while part := connection.recv(sockets.MAX_MESSAGE):
+                parts.append(part)
+        except (FileNotFoundError, ConnectionError) as error:
+            raise _absence(control_socket) from error
     if not parts:
-        raise NodeDown(str(control_socket))
+        raise _absence(control_socket)
     answer = json.loads(b"".join(parts))
     if "refused" in answer:
         raise Refusal(answer["refused"])
@@ -70,6 +77,11 @@ def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
             time.sleep(0.05)
     finally:
         os.close(directory)
+
+
+def _absence(control_socket: Path) -> NodeDown | SupervisorDown:
+    up = _is_locked(control_socket.parent / LOCK)
+    return SupervisorDown(str(control_socket)) if up else NodeDown(str(control_socket))
 
 
 def _is_locked(lock: Path) -> bool:
