@@ -271,3 +271,83 @@ def test_two_tenants_are_never_one_user() -> None:
         assert node.uid("another") not in {node.uid(f"t{number}") for number in range(6)}
     finally:
         node.close()
+
+
+def test_a_byte_order_mark_is_no_fault(node: Node) -> None:
+    mark = b"\xef\xbb\xbf"
+    node.tenant("windows")
+    tenant = node.layout.tenant_file("windows")
+    tenant.write_bytes(mark + tenant.read_bytes())
+    node.layout.site_file("mark.test").write_bytes(mark + b'tenant = "windows"\r\nenabled = true\r\n')
+    node.await_route("mark.test")
+    try:
+        assert "windows" in node.cli("tenant", "list").stdout
+        shown = node.cli("site", "show", "mark.test").stdout
+        assert 'tenant = "windows"' in shown
+        assert "\ufeff" not in shown
+        node.cli("site", "disable", "mark.test")
+        node.await_state("mark.test", "disabled")
+    finally:
+        node.remove("mark.test")
+    alone = Node()
+    try:
+        alone.layout.settings_file.write_bytes(mark + b"first_uid = 30000\nlast_uid = 30010\n")
+        assert "user id 30000" in alone.cli("tenant", "add", "windows").stdout
+    finally:
+        alone.close()
+
+
+def test_files_that_are_broken_or_not_read_are_told(node: Node) -> None:
+    broken = (node.layout.runtimes / "bad.toml", node.layout.tenants / "bad.toml")
+    capital = [directory / "x.TOML" for directory in (node.layout.sites, *(path.parent for path in broken))]
+    try:
+        for path in (*broken, *capital):
+            path.write_text("[limit]\nx = 1\n")
+        for words in ("runtime list", "tenant list", "status"):
+            assert (
+                "bad.toml: the top of the file has the unknown key `limit`;"
+                in node.cli(*words.split()).stdout
+            )
+        for words, count in (("runtime list", 1), ("tenant list", 1), ("site list", 1), ("status", 3)):
+            assert node.cli(*words.split()).stderr.count("x.toml, in small letters") == count
+        assert "x.TOML is not read" in refused(node.cli("site", "show", "x", check=False))
+    finally:
+        for path in (*broken, *capital):
+            path.unlink()
+
+
+def test_an_alias_leads_to_its_site(node: Node) -> None:
+    node.tenant("alice")
+    node.site("named.test", 'tenant = "alice"\naliases = ["www.named.test"]\n')
+    try:
+        said = refused(node.cli("site", "show", "WWW.named.test", check=False))
+        assert "www.named.test is an alias of the site named.test" in said
+    finally:
+        node.remove("named.test")
+
+
+def test_what_the_running_node_does_not_know(node: Node) -> None:
+    """A link, say, is not noticed when it is made."""
+    node.tenant("alice")
+    aside, link = node.root / "aside.toml", node.layout.site_file("link.test")
+    aside.write_text('tenant = "alice"\n')
+    link.symlink_to(aside)
+    try:
+        shown = node.cli("site", "show", "link.test").stdout
+        assert "(the running node does not have it; this is what the file says)" in shown
+    finally:
+        link.unlink()
+
+
+def test_a_supervisor_that_does_not_come_back_is_told(own_node: Node) -> None:
+    node = own_node
+    node.app("a.test")
+    supervisor = node.status()["supervisor_pid"]
+    node.layout.settings_file.write_text("broken\n")
+    os.kill(supervisor, signal.SIGKILL)
+    said = refused(node.cli("status", check=False))
+    assert f"the node at {node.root} is up, and its supervisor does not answer" in said
+    assert "no node is up" not in said
+    listed = node.cli("site", "list").stdout
+    assert "supervisor does not answer" in listed
+    assert "no node is up" not in listed

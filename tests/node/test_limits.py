@@ -233,6 +233,19 @@ def test_bodies(own_node: Node) -> None:
     assert own_node.get("small.test").status == 200
 
 
+def test_a_body_beyond_what_the_node_takes_is_told() -> None:
+    with running(settings='max_body = "1m"\n') as node:
+        node.app("large.test", more='[limits]\nbody = "2m"\n')
+        (problem,) = node.show("large.test")["problems"]
+        assert problem["code"] == "body-beyond-node"
+        assert "`body` of its limits is 2m" in problem["message"]
+        assert "`max_body` of the node is 1m" in problem["message"]
+        assert node.get("large.test").status == 200
+        assert node.get("large.test", method="POST", body=bytes(1_500_000)).status == 413
+        node.app("large.test", more='[limits]\nbody = "1m"\n')
+        await_true(lambda: node.show("large.test")["problems"] == [], 5)
+
+
 def test_connections() -> None:
     """One site's visitors can't take all of nginx's connections."""
     slow = "import time\ndef application(e, s):\n time.sleep(2)\n s('200 OK', [])\n return [b'slow']\n"

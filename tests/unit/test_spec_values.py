@@ -108,6 +108,13 @@ def test_sizes() -> None:
             values.size(text)
 
 
+def test_memory_is_enough_to_start_with_or_no_limit() -> None:
+    assert [values.memory(text) for text in ("0", "8m", "8192K", "1g")] == ["0", "8m", "8192k", "1g"]
+    for text in ("512", "7m", "8191k", "1"):
+        with pytest.raises(ValueError, match="less than 8m"):
+            values.memory(text)
+
+
 def test_user_ids() -> None:
     assert [values.uid(number) for number in (1000, 2**31 - 1)] == [1000, 2**31 - 1]
     for number in (-1, 0, 999, 65_534, 65_535, 2**31, 2**32):

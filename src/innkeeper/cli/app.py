@@ -47,8 +47,8 @@ class Context:
                 self.silence = "no node is up here"
             except client.SupervisorDown:
                 self.silence = "the node's supervisor does not answer; see what `innkeeper up` prints"
-            except client.Refusal as refusal:
-                self.silence = f"the running node says: {refusal}"
+            except client.Refusal:
+                self.silence = "the running node does not have it"
         return None
 
 

@@ -12,6 +12,7 @@ from innkeeper.spec import declared, words
 from innkeeper.spec.declared import Key, Kind
 from innkeeper.spec.source import Place
 
+_LARGEST_AMOUNT = 99_999  # a larger number without a unit is likely one of bytes
 _LONGEST_TYPO = 40  # `difflib` takes its time over longer ones
 
 
@@ -43,8 +44,11 @@ def other_type(value: Any, kind: Kind, place: Place) -> str:
         return f"Write it without quotes: {name} = {words.plain(value.strip())}"
     if isinstance(core, inspect.BoolType):
         return f"Write {name} = true or {name} = false, without quotes."
+    unit = kind.extra.get("unit", "")
+    if unit and not (type(value) is int and 0 <= value <= _LARGEST_AMOUNT):
+        return example(kind, place, "Write, for example:")
     if isinstance(core, inspect.StrType) and isinstance(value, (bool, int, float)):
-        shown = '"…"' if kind.secret else f'"{words.value(value)}"'
+        shown = '"…"' if kind.secret else f'"{words.value(value)}{unit if value else ""}"'
         return f"Put it in quotes: {shown if place.number else f'{name} = {shown}'}"
     if kind.inner_keys or isinstance(core, inspect.DictType):
         return f"Begin it with a line {kind.heading.format(name)}, and write its keys below."

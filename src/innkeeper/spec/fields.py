@@ -13,7 +13,9 @@ FROM_FILE_NAME = Meta(extra={"from_file_name": True})  # no key in the file
 
 
 def _text(check: Callable[[str], str], allowed: str, example: str, **more: Any) -> Meta:
-    """A text's rule. `more`: secret=True hides its values, hint="…" replaces the example in a Problem."""
+    """A text's rule. `more`: secret=True hides its values, hint="…" replaces the example in a Problem,
+    unit="…" is what a bare number is likely to be meant in.
+    """
     return Meta(extra={"rule": check, "allowed": allowed, **more}, examples=[example])
 
 
@@ -42,7 +44,8 @@ PasswordHash = Annotated[
     ),
 ]
 SystemUser = Annotated[str, _text(values.system_user, "a user of the host's", "www-data")]
-Size = Annotated[str, _text(values.size, "a number with k, m or g behind it", "100m")]
+Size = Annotated[str, _text(values.size, "a number with k, m or g behind it", "100m", unit="m")]
+Memory = Annotated[str, _text(values.memory, "a number with k, m or g behind it", "512m", unit="m")]
 
 Opening = Annotated[
     str, _text(values.opening, "ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT or NETWORK/BITS", "127.0.0.1:5432")

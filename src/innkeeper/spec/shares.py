@@ -14,7 +14,7 @@ class TenantLimits(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=
     """What all of a tenant's processes may use together."""
 
     memory: Annotated[
-        fields.Size,
+        fields.Memory,
         Meta(description="memory; past nine tenths of it the kernel takes back what it can (0 = no limit)"),
     ] = "2g"
     swap: Annotated[fields.Size, Meta(description="swap space beside the memory")] = "0"
@@ -42,7 +42,7 @@ class SiteLimits(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=Tr
     """What a site's processes may use together, within what the tenant may."""
 
     memory: Annotated[
-        fields.Size,
+        fields.Memory,
         Meta(description="memory; past nine tenths of it the kernel takes back what it can (0 = no limit)"),
     ] = "1g"
     swap: Annotated[fields.Size, Meta(description="swap space beside the memory")] = "0"

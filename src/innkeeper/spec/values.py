@@ -100,6 +100,16 @@ def bytes_of(text: str) -> int:
     return int(text.rstrip("kmg")) * _UNITS.get(text[-1], 1)
 
 
+def memory(text: str) -> str:
+    """The memory that a site or tenant may use: a size with which a worker can be started, or "0" for any."""
+    found = size(text)
+    if 0 < bytes_of(found) < limits.MIN_MEMORY:
+        raise ValueError(
+            f"nothing starts with less than {limits.MIN_MEMORY >> 20}m, and a size without k, m or g is one of bytes"
+        )
+    return found
+
+
 def opening(text: str) -> str:
     """An address or network that tenants may reach although it is not of the internet, with or without a port."""
     try:

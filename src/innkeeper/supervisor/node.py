@@ -11,6 +11,7 @@ from innkeeper.edge import logs
 from innkeeper.edge.routes import FORGOTTEN, Route
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
+from innkeeper.spec.values import bytes_of
 from innkeeper.supervisor import starting, troubles
 from innkeeper.supervisor.plan import Step, steps
 from innkeeper.supervisor.registry import Change, Registry
@@ -132,6 +133,14 @@ class Node:
                 "https-unserved",
                 f"{change.domain}.toml: [https] `force` is true, and this version of Innkeeper serves no HTTPS yet",
                 "The site is served over HTTP meanwhile. Remove the line, or leave it for a later version.",
+            )
+        elif 0 < bytes_of(self.services.settings.max_body) < bytes_of(wanted.limits.body):
+            most, body = self.services.settings.max_body, wanted.limits.body
+            self.faults[change.domain] = Problem(
+                "body-beyond-node",
+                f"{change.domain}: `body` of its limits is {body}, and `max_body` of the node is {most}; "
+                f"larger requests than {most} are answered with 413",
+                f'Set max_body = "{body}" in innkeeper.toml and restart the node, or lower `body`.',
             )
         return wanted
 
