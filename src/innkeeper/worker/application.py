@@ -65,7 +65,9 @@ def load(entry: str, name: Optional[str], kind: str = "wsgi") -> Any:
                 raise LoadError(_FACTORY.format(candidate, entry))
             return found
         if found is not None:
-            raise LoadError(f"`{candidate}` in {entry} is a {type(found).__name__}, which can't be called")
+            raise LoadError(
+                f"`{candidate}` in {entry} is of type {type(found).__name__}, which can't be called"
+            )
     wanted = f"`{name}`" if name else "`application` or `app`"
     raise LoadError(f"{entry} has no {wanted}; it needs {_ARTICLE[kind]} callable of that name")
 
