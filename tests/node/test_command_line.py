@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -143,10 +147,26 @@ FORGOTTEN = (
 )
 
 
-def as_nobody(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True)
+def as_nobody(command: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        env=env,
+        check=False,
+    )
 
 
+@pytest.fixture(scope="module")
+def _reachable() -> None:
+    if as_nobody([sys.executable, "-c", "import innkeeper"]).returncode:
+        pytest.skip("this clone lies where other users can't go")
+
+
+@pytest.mark.usefixtures("_reachable")
 @pytest.mark.parametrize("closed", ["etc/innkeeper", "run/innkeeper", "etc/innkeeper/sites"])
 def test_a_forgotten_sudo_is_told(node: Node, closed: str) -> None:
     node.tenant("alice")
@@ -351,3 +371,44 @@ def test_a_supervisor_that_does_not_come_back_is_told(own_node: Node) -> None:
     listed = node.cli("site", "list").stdout
     assert "supervisor does not answer" in listed
     assert "no node is up" not in listed
+
+
+COMPLETING = """
+eval "$(_INNKEEPER_COMPLETE=source_bash innkeeper)"
+complete_line() {
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _innkeeper_completion innkeeper; echo "${COMPREPLY[*]}"
+}
+complete_line innkeeper si
+complete_line innkeeper site show b
+complete_line innkeeper site logs blog.test --kind ""
+innkeeper site list
+"""
+
+
+@pytest.mark.usefixtures("_reachable")
+def test_the_command_of_the_tutorial_completes_without_sudo() -> None:
+    """As a user who is not root: the shell must not ask for a password at each Tab."""
+    page = (Path(__file__).parents[2] / "docs/tutorial.md").read_text()
+    script = page.partition("<<COMMAND\n")[2].partition("COMMAND\n")[0]
+    node, programs = Node(), Path(tempfile.mkdtemp(prefix="ikp", dir="/tmp"))
+    try:
+        programs.chmod(0o755)
+        fill_in = ["sh", "-c", f"cat <<COMMAND\n{script}COMMAND"]
+        made = subprocess.run(fill_in, cwd=Path(__file__).parents[2], text=True, capture_output=True).stdout
+        (programs / "innkeeper").write_text(made.replace("/srv/inn", str(node.root)))
+        (programs / "sudo").write_text('#!/bin/sh\necho sudo "$@"\n')
+        for program in programs.iterdir():
+            program.chmod(0o755)
+        node.layout.sites.mkdir(parents=True)
+        node.site("blog.test", "")
+        path = {"PATH": f"{programs}:/usr/bin:/bin"}
+        done = as_nobody(["bash", "-c", COMPLETING], env=path)
+        assert done.stdout.splitlines() == [
+            "site",
+            "blog.test",
+            "access error server",
+            f"sudo {programs}/innkeeper site list",
+        ], done.stderr
+    finally:
+        node.close()
+        shutil.rmtree(programs)
