@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -347,16 +347,29 @@ def test_an_alias_leads_to_its_site(node: Node) -> None:
 
 
 def test_what_the_running_node_does_not_know(node: Node) -> None:
-    """A link, say, is not noticed when it is made."""
+    """A file behind a link, say, is not seen when it comes only after the link."""
     node.tenant("alice")
     aside, link = node.root / "aside.toml", node.layout.site_file("link.test")
-    aside.write_text('tenant = "alice"\n')
     link.symlink_to(aside)
+    time.sleep(0.1)  # the node has looked, and found nothing
+    aside.write_text('tenant = "alice"\n')
     try:
         shown = node.cli("site", "show", "link.test").stdout
         assert "(the running node does not have it; this is what the file says)" in shown
     finally:
         link.unlink()
+
+
+@pytest.mark.parametrize("make", [os.symlink, os.link])
+def test_a_linked_site_file_is_noticed(node: Node, make: Callable[[Path, Path], None]) -> None:
+    node.tenant("alice")
+    aside = node.root / f"{make.__name__}.toml"
+    aside.write_text('tenant = "alice"\n')
+    make(aside, node.layout.site_file("linked.test"))
+    try:
+        node.await_route("linked.test")
+    finally:
+        node.remove("linked.test")
 
 
 def test_a_supervisor_that_does_not_come_back_is_told(own_node: Node) -> None:
