@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from innkeeper.cli import printing
-from innkeeper.cli.printing import one_line, print_json, say, tell, visible
+from innkeeper.cli.printing import one_line, print_json, say, tell
+from innkeeper.spec.words import visible
+from innkeeper.supervisor import main as supervisor
 
 HOSTILE = "\x1b]0;OWNED\x07\x1b[31mred\x9b2J\x7f\u202egnp\u2066\r"
 
@@ -77,6 +79,11 @@ def test_say_takes_a_text_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
         assert printing.stdout.file.getvalue() == "[red]\\x1b\n"
     finally:
         printing.stdout.file = None  # type: ignore[assignment] — standard output again
+
+
+def test_what_the_supervisor_says_to_the_terminal_of_up(capsys: pytest.CaptureFixture[str]) -> None:
+    supervisor.log("a.test: failed: \x1b[2J\ninnkeeper: ready")
+    assert capsys.readouterr().err == "innkeeper: a.test: failed: \\x1b[2J\n  │ innkeeper: ready\n"
 
 
 def test_json_is_json_whatever_is_in_it(capsysbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -18,24 +18,9 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-# Control characters but \n and \t, the signs that turn the direction of writing, and halves of characters, as which
-# Python passes on bytes that are no UTF-8.
-_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_BYTES = range(0xDC80, 0xDD00)
-_MARGIN = "  │ "  # before the further lines of a text
+from innkeeper.spec.words import MARGIN, STEERING, visible
+
 _NARROWEST = 20
-
-
-def visible(text: str) -> str:
-    r"""The text with what would steer a terminal written out, as in \x1b; lines and tabs are left."""
-    return _STEERING.sub(_written_out, text)
-
-
-def _written_out(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if code in _BYTES:
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def one_line(text: str) -> str:
@@ -76,10 +61,10 @@ def tell(console: Console, text: str, before: str = "") -> None:
     """
     lines: Iterable[Text] = (Text.from_markup(before) + Text(visible(text))).split("\n", allow_blank=True)
     if console.is_terminal:
-        width = max(console.width - len(_MARGIN), _NARROWEST)
+        width = max(console.width - len(MARGIN), _NARROWEST)
         lines = [part for line in lines for part in line.wrap(console, width, overflow="fold")]
     for number, line in enumerate(lines):
-        console.print(Text.assemble(_MARGIN if number else "", line))
+        console.print(Text.assemble(MARGIN if number else "", line))
 
 
 def say(message: str) -> None:
@@ -98,7 +83,11 @@ def table(*headings: str, right: Iterable[str] = ()) -> Table:
 def print_json(value: object) -> None:
     """Machine-readable output: one JSON document."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    sys.stdout.write(_STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    sys.stdout.write(f"{STEERING.sub(_in_json, text)}\n")
+
+
+def _in_json(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 class Outlet:

@@ -1,15 +1,33 @@
-"""Values and keys as they stand in a TOML file, with nothing in them that garbles a terminal or a log."""
+"""Values and keys as they stand in a TOML file, and others' texts, with nothing that garbles a terminal or log."""
 
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterable
 from typing import Any
 
+# Control characters but \n and \t, the signs that turn the direction of writing, and halves of characters, as which
+# Python passes on bytes that are no UTF-8.
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+MARGIN = "  │ "  # before the further lines of a text that is not ours
+_BYTES = range(0xDC80, 0xDD00)
 _LONGEST_VALUE = 100
 _LONGEST_NAME = 255
 _LARGEST = 10**20
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
+
+
+def visible(text: str) -> str:
+    r"""Lines of somebody's with what would steer a terminal written out, as in \x1b."""
+    return STEERING.sub(_written_out, text)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code in _BYTES:
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def value(found: Any, *, secret: bool = False) -> str:

@@ -19,6 +19,7 @@ import msgspec
 
 from innkeeper.edge.routes import Routes
 from innkeeper.kernel import files, namespaces, processes
+from innkeeper.spec import words
 from innkeeper.spec.node import Layout, NodeSettings, parse_node
 from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import SiteSpec, parse_site
@@ -57,7 +58,9 @@ DRAIN_TIME = 5.0  # seconds that workers have to finish when the node ends
 
 
 def log(text: str) -> None:
-    print(f"innkeeper: {text}", file=sys.stderr, flush=True)
+    """Tell the operator; a traceback of a tenant's neither steers the terminal nor looks like the next entry."""
+    entry = words.visible(text).replace("\n", f"\n{words.MARGIN}")
+    print(f"innkeeper: {entry}", file=sys.stderr, flush=True)
 
 
 class Supervisor:
