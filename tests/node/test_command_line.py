@@ -289,6 +289,12 @@ def test_two_tenants_are_never_one_user() -> None:
         node.layout.tenant_file("t0").write_text("uid = [\n")  # broken by hand
         node.cli("tenant", "add", "another")
         assert node.uid("another") not in {node.uid(f"t{number}") for number in range(6)}
+        before = node.uid("t3")
+        node.layout.tenant_file("t3").unlink()  # by hand; the files are as they were
+        node.cli("tenant", "add", "new")
+        node.cli("tenant", "add", "t3")
+        assert node.uid("t3") == before
+        assert node.uid("new") != before
     finally:
         node.close()
 

@@ -51,19 +51,20 @@ def add(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")]
         existing = folders.tenants(here.layout)
         if name in existing.specs or name in existing.faults:
             fail(f"there is a tenant {name} already", "`innkeeper tenant list` shows all.")
-        taken = {tenant.uid for tenant in existing.specs.values()} | _owners(here.layout)
-        uid = next(
-            (uid for uid in range(settings.first_uid, settings.last_uid + 1) if uid not in taken), None
-        )
+        owners = _owners(here.layout)
+        before = owners.pop(name, settings.first_uid)
+        taken = {*owners.values(), *(tenant.uid for tenant in existing.specs.values())}
+        uids = range(settings.first_uid, settings.last_uid + 1)
+        uid = next((uid for uid in (before, *uids) if uid in uids and uid not in taken), None)
         if uid is None:
             fail("all user ids of this node are taken", "Widen `first_uid` … `last_uid` in innkeeper.toml.")
         make(here.layout, settings, name, uid)
     say(f"Tenant {name} added: user id {uid}, home {here.layout.tenant_home(name)}")
 
 
-def _owners(layout: Layout) -> set[int]:
-    """The users whose homes there are: that of a tenant whose file is broken just now, too."""
-    return {home.lstat().st_uid for home in layout.tenants_data.glob("*/home")}
+def _owners(layout: Layout) -> dict[str, int]:
+    """The user of each home there is: also of a tenant whose file is broken just now, or was deleted by hand."""
+    return {home.parent.name: home.lstat().st_uid for home in layout.tenants_data.glob("*/home")}
 
 
 def make(layout: Layout, settings: NodeSettings, name: str, uid: int) -> None:
