@@ -72,3 +72,13 @@ def test_a_followed_log_goes_on_in_the_file_that_takes_its_place(tmp_path: Path)
     assert again.added() == b"cut\n"
     followed.close()
     again.close()
+
+
+def test_the_last_lines_are_whole_however_long_they_are(tmp_path: Path) -> None:
+    log = tmp_path / "error.log"
+    text = b"first\n" + b"x" * 5_000 + b"\n" + b"y" * 100_000 + b"\nlast"
+    log.write_bytes(text)
+    for count in range(6):
+        followed = Followed(log)
+        assert followed.last(count) == b"".join(text.splitlines(keepends=True)[4 - min(count, 4) :])
+        followed.close()

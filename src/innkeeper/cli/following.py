@@ -22,8 +22,14 @@ class Followed:
             return b""
         assert self._file is not None
         size = os.fstat(self._file.fileno()).st_size
-        self._file.seek(max(0, size - _LINE * max(count, 1)))
-        lines = self._file.read(size).splitlines(keepends=True)
+        lines: list[bytes] = []
+        part = _LINE * (count + 1)
+        while len(lines) <= count:  # the first of them may be the end of a longer one
+            self._file.seek(max(0, size - part))
+            lines = self._file.read(size).splitlines(keepends=True)
+            if part >= size:
+                break
+            part *= 4
         return b"".join(lines[-count:]) if count else b""
 
     def added(self) -> bytes:
