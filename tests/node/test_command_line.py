@@ -352,20 +352,6 @@ def test_an_alias_leads_to_its_site(node: Node) -> None:
         node.remove("named.test")
 
 
-def test_what_the_running_node_does_not_know(node: Node) -> None:
-    """A file behind a link, say, is not seen when it comes only after the link."""
-    node.tenant("alice")
-    aside, link = node.root / "aside.toml", node.layout.site_file("link.test")
-    link.symlink_to(aside)
-    time.sleep(0.1)  # the node has looked, and found nothing
-    aside.write_text('tenant = "alice"\n')
-    try:
-        shown = node.cli("site", "show", "link.test").stdout
-        assert "(the running node does not have it; this is what the file says)" in shown
-    finally:
-        link.unlink()
-
-
 @pytest.mark.parametrize("make", [os.symlink, os.link])
 def test_a_linked_site_file_is_noticed(node: Node, make: Callable[[Path, Path], None]) -> None:
     node.tenant("alice")
@@ -382,7 +368,8 @@ def test_a_supervisor_that_does_not_come_back_is_told(own_node: Node) -> None:
     node = own_node
     node.app("a.test")
     supervisor = node.status()["supervisor_pid"]
-    node.layout.settings_file.write_text("broken\n")
+    node.layout.sites.rename(node.layout.etc / "aside")
+    node.layout.sites.write_text("no directory, so it can't start\n")
     os.kill(supervisor, signal.SIGKILL)
     said = refused(node.cli("status", check=False))
     assert f"the node at {node.root} is up, and its supervisor does not answer" in said
