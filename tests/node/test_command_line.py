@@ -374,9 +374,10 @@ def test_a_supervisor_that_does_not_come_back_is_told(own_node: Node) -> None:
     said = refused(node.cli("status", check=False))
     assert f"the node at {node.root} is up, and its supervisor does not answer" in said
     assert "no node is up" not in said
-    listed = node.cli("site", "list").stdout
-    assert "supervisor does not answer" in listed
-    assert "no node is up" not in listed
+    for words in ("site list", "runtime list"):
+        listed = node.cli(*words.split()).stdout
+        assert "supervisor does not answer" in listed
+        assert "no node is up" not in listed
 
 
 COMPLETING = """

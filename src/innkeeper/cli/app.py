@@ -23,6 +23,7 @@ STATE_STYLES = {
     "disabled": "dim",
     "failed": "red",
 }
+NODE_DOWN = "no node is up here"
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Context:
             try:
                 return client.ask(self.layout.control_socket, request)
             except client.NodeDown:
-                self.silence = "no node is up here"
+                self.silence = NODE_DOWN
             except client.SupervisorDown:
                 self.silence = "the node's supervisor does not answer; see what `innkeeper up` prints"
             except client.Refusal:

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from innkeeper.cli import environments, folders
-from innkeeper.cli.app import Context, context, fail, names_in
+from innkeeper.cli.app import NODE_DOWN, Context, context, fail, names_in
 from innkeeper.cli.environments import Base, BuildError
 from innkeeper.cli.printing import one_line, print_json, say, stderr, stdout, table
 from innkeeper.kernel import files
@@ -100,7 +100,7 @@ def _await_ready(here: Context, name: str, python: str) -> str:
     while time.monotonic() < end:
         answer = here.ask_if_up({"do": "runtimes"})
         if answer is None:
-            return "No node is up here; the next one that is has it."
+            return f"Sites have it later: {here.silence}."
         for one in answer["runtimes"]:
             if one["name"] == name and one["path"] == python and one["ready"]:
                 return "Sites have it at their next start or reload."
@@ -195,7 +195,10 @@ def remove(ctx: typer.Context, name: Annotated[str, _NAME]) -> None:
         )
     here.layout.runtime_file(name).unlink()
     environment = Path(spec.python).parents[1]
-    if here.ask_if_up({"do": "runtimes"}) is None and environment.parent == here.layout.environments:
+    here.ask_if_up({"do": "runtimes"})
+    if (
+        here.silence == NODE_DOWN and environment.parent == here.layout.environments
+    ):  # else workers may stand on it
         shutil.rmtree(environment, ignore_errors=True)
     say(f"Runtime {name} removed")
 
@@ -214,12 +217,14 @@ def list_runtimes(ctx: typer.Context, as_json: Annotated[bool, _JSON] = False) -
         shown.add_row(
             one["name"] + (" (default)" if one["name"] == told["default"] else ""),
             one["python"] or "–",
-            {True: "[green]warm[/]", False: "[yellow]starting[/]"}.get(one["ready"], "[dim]node is down[/]"),
+            {True: "[green]warm[/]", False: "[yellow]starting[/]"}.get(one["ready"], "–"),
             str(len(one["preloaded"])) if one["ready"] else "–",
             f"{one['memory'] / 1e6:.0f} MB" if one["ready"] else "–",
             str(len(one["sites"])),
         )
     stdout.print(shown)
+    if here.silence:
+        say(f"({here.silence}; this is what the files say)")
     folders.print_faults(folders.runtimes(here.layout))
     folders.warn_of_misnamed(here.layout.runtimes)
 
