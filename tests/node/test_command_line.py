@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -350,18 +350,6 @@ def test_an_alias_leads_to_its_site(node: Node) -> None:
         assert "www.named.test is an alias of the site named.test" in said
     finally:
         node.remove("named.test")
-
-
-@pytest.mark.parametrize("make", [os.symlink, os.link])
-def test_a_linked_site_file_is_noticed(node: Node, make: Callable[[Path, Path], None]) -> None:
-    node.tenant("alice")
-    aside = node.root / f"{make.__name__}.toml"
-    aside.write_text('tenant = "alice"\n')
-    make(aside, node.layout.site_file("linked.test"))
-    try:
-        node.await_route("linked.test")
-    finally:
-        node.remove("linked.test")
 
 
 def test_a_supervisor_that_does_not_come_back_is_told(own_node: Node) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from innkeeper.edge import logs
-from tests.node.harness import Node, await_true
+from tests.node.harness import Node, await_true, running
 
 NOISY = """
 import glob, sys
@@ -25,6 +25,13 @@ def application(environ, start_response):
             found += str(error)
     return [found.encode()]
 """
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    """One of their own: these tests wait until no site is left."""
+    with running() as own:
+        yield own
 
 
 @pytest.fixture
