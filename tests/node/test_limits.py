@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from innkeeper.edge import rotation
-from tests.node.harness import Node, await_true, running
+from tests.node.harness import PLAIN, Node, await_true, running
 
 SETTINGS = """
 [tenant_limits]
@@ -183,6 +183,25 @@ def application(environ, start_response):
         15,
     )
     assert "`tasks` = 24 of tenant many" in told[0]["message"]
+
+
+def test_a_site_whose_tenant_has_no_task_left_for_it_is_told_so(node: Node) -> None:
+    """…and does not stay in its start: it serves once there is room."""
+    node.tenant("few")
+    file = node.layout.tenant_file("few")
+    file.write_text(file.read_text() + "\n[limits]\ntasks = 20\n")
+    code = PLAIN.replace("import os, sys", "import subprocess; subprocess.Popen(['sleep', '3'])")
+    for number in range(6):
+        node.app(f"few{number}.test", code.replace("{answer}", "up"), tenant="few", app="idle = 0")
+    statuses = [node.get(f"few{number}.test").status for number in range(6)]
+    assert 500 in statuses
+    failed = f"few{statuses.index(500)}.test"
+    assert node.show(failed)["state"] == "failed"
+    assert "`tasks` = 20 of tenant few" in problem(node, "too-many-tasks", domain=failed)
+    await_true(lambda: node.get(failed).status == 200, 30, step=0.5)
+    assert node.state(failed) == "serving"
+    for number in range(6):
+        node.remove(f"few{number}.test")
 
 
 def test_logs_are_set_aside_and_lose_nothing(own_node: Node) -> None:

@@ -128,15 +128,17 @@ class Server:
     ) -> None:
         """About to accept: stderr is the app's alone, the watch begins, and the first process is told."""
         self.give_stderr()
+        order = self._order
+        limits = (order.timeout, order.idle, order.open_files)
+        try:
+            Monitor(self._link, in_flight, *limits, finished, finish, on_gate, threads).start()
+        except RuntimeError as error:  # the tenant has as many threads and processes as it may
+            self.fail(error)
         os.close(self._given.stderr)
         os.set_inheritable(self._given.listener, False)
         processes.be_prompt()  # not before: who starts lets those go first who serve
         with contextlib.suppress(ValueError, RuntimeError, OSError):
             faulthandler.register(STACK_SIGNAL, file=2, all_threads=True)
-        order = self._order
-        limits = (order.timeout, order.idle, order.open_files)
-        monitor = Monitor(self._link, in_flight, *limits, finished, finish, on_gate, threads)
-        monitor.start()
         self._tell_loaded()
 
     def _tell_loaded(self) -> None:
