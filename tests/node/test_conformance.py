@@ -105,6 +105,7 @@ def application(environ, start_response):
         start_response("200 OK", plain)
         return late_failure()
     wrong = {"/not-bytes": ["text"], "/not-bytes-made": iter(["text"]), "/none": None, "/text": "text", "/number": 1,
+             "/text-file": io.StringIO("a file of text"),
              "/early-failure": early_failure()}
     if path in wrong:
         start_response("200 OK", plain)
@@ -134,6 +135,9 @@ def application(environ, start_response):
     if path == "/file-like":
         start_response("200 OK", plain)
         return environ["wsgi.file_wrapper"](io.BytesIO(b"like a file"), 4)
+    if path == "/file-itself":
+        start_response("200 OK", plain)
+        return io.BytesIO(b"one line\\nanother")
     if path == "/parallel":
         with ThreadPoolExecutor(4) as threads, multiprocessing.get_context(environ["QUERY_STRING"]).Pool(2) as pool:
             async def later():
@@ -252,6 +256,7 @@ def test_files_are_sent_from_the_sandbox(node: Node, site: str) -> None:
     assert node.get(site, "/file").body == bytes(range(256)) * 4096
     assert node.get(site, "/file-part").body == bytes(range(256))
     assert node.get(site, "/file-like").body == b"like a file"
+    assert node.get(site, "/file-itself").body == b"one line\nanother"
 
 
 def test_headers_out(node: Node, site: str) -> None:
@@ -305,7 +310,16 @@ def test_what_is_wrong_harms_one_request_alone(node: Node, site: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/not-bytes", "/not-bytes-made", "/none", "/text", "/number", "/early-failure", "/header-break"],
+    [
+        "/not-bytes",
+        "/not-bytes-made",
+        "/none",
+        "/text",
+        "/text-file",
+        "/number",
+        "/early-failure",
+        "/header-break",
+    ],
 )
 def test_what_is_no_answer_is_an_error_and_told_of(node: Node, site: str, path: str) -> None:
     before = node.log(site, "error").count("Error: ")

@@ -80,6 +80,7 @@ def guarded(
             turns.begin()
         body = environ["wsgi.input"]
         _complete(environ, multiprocess)
+        sender = environ["wsgi.file_wrapper"]
         if largest_body and int(environ.get("CONTENT_LENGTH") or 0) > largest_body:
             start_response("413 Content Too Large", [("Content-Type", "text/html; charset=utf-8")])
             _finish(body)
@@ -90,7 +91,7 @@ def guarded(
             result = _fail(start_response, body, sever)
         else:
             has_body = environ.get("CONTENT_LENGTH", "0") not in ("", "0")
-            if not isinstance(result, (list, tuple)) and not hasattr(result, "read"):
+            if not isinstance(result, (list, tuple)) and result is not sender.sent:
                 result = _Made(result, start_response, body, sever, has_body)
             elif has_body:
                 _finish(body)
@@ -185,17 +186,22 @@ class _Start:
 class _Sender:
     """`wsgi.file_wrapper` of one request."""
 
-    __slots__ = ("_send",)
+    __slots__ = ("_send", "sent")
 
     def __init__(self, send: Callable[..., Any]) -> None:
         self._send = send
+        self.sent: object = self  # what uWSGI sends by itself when the app returns it
 
     def __call__(self, file: Any, size: int = 8192) -> Iterable[bytes]:
         try:
             whole = not file.fileno() or not file.tell()
         except (AttributeError, OSError, ValueError):  # it is only like a file, and will be read
             whole = True
-        return self._send(file, size) if whole else FileWrapper(file, size)
+        if not whole:
+            return FileWrapper(file, size)
+        sent: Iterable[bytes] = self._send(file, size)
+        self.sent = sent
+        return sent
 
 
 class _Made:
