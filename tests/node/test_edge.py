@@ -18,7 +18,7 @@ def application(environ, start_response):
     _, kind, value = (environ["REQUEST_URI"] + "//").split("/", 2)
     value = value.rstrip("/")
     told = {"host": environ.get("HTTP_HOST"), "forwarded": environ.get("HTTP_X_FORWARDED_HOST"),
-            "name": environ["SERVER_NAME"], "path": environ["PATH_INFO"]}
+            "name": environ["SERVER_NAME"], "path": environ["PATH_INFO"], "cookie": environ.get("HTTP_COOKIE")}
     headers = [("Content-Type", value)] if kind == "type" else []
     headers += [("X-Large", "x" * int(value))] if kind == "head" else []
     start_response("200 OK", headers)
@@ -189,6 +189,14 @@ def test_files_are_found_by_the_path_in_order(edge: Node, kind: str) -> None:
         assert ask(edge, f"GET {path} HTTP/1.1", host)[1] == "<p>page"
     for path in ("//static//.env", "/static/./.env", "/a/../static/x/../.env", "/static/%2eenv"):
         assert ask(edge, f"GET {path} HTTP/1.1", host)[0].startswith("HTTP/1.1 404 ")
+
+
+def test_a_wsgi_app_is_told_of_all_cookies(edge: Node) -> None:
+    """Also when they come in several headers, as HTTP/2 has it, of which uWSGI keeps the last."""
+    host = "Host: wsgi.edge.test"
+    told = json.loads(ask(edge, "GET / HTTP/1.1", host, "Cookie: a=1", "Cookie: b=2; c=3")[1])
+    assert told["cookie"] == "a=1; b=2; c=3"
+    assert json.loads(ask(edge, "GET / HTTP/1.1", host)[1])["cookie"] is None
 
 
 # ── the answer's head ────────────────────────────────────────────────────────────────────────────────────────
