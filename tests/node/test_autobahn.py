@@ -84,7 +84,9 @@ def test_the_same_results_as_uvicorn_alone(node: Node, alone: int) -> None:
             break
     assert not {name: (ours[name], theirs[name]) for name in different}
     failed = [name for name in wanted if all(result[0] == "FAILED" for result in ours[name])]
-    assert failed == ["7.1.5"]  # uvicorn's own: it closes with another code than the suite would have
+    assert set(failed) <= {
+        "7.1.5"
+    }  # uvicorn's own: it mostly closes with another code than the suite would have
 
 
 def _agree(ours: set[Result], theirs: set[Result]) -> bool:

@@ -88,7 +88,7 @@ def test_a_deleted_directory_of_logs_is_made_anew_at_the_next_start(node: Node, 
     node.get(domain)
     node.await_state(domain, "asleep")
     shutil.rmtree(node.layout.log_dir(domain))
-    assert "stdout of first-owner" in node.get(domain).text
+    await_true(lambda: "stdout of first-owner" in node.get(domain).text, 5)
     assert not node.show(domain)["problems"]
 
 
