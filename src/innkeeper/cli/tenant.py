@@ -87,6 +87,7 @@ def _make_directories(layout: Layout, settings: NodeSettings, name: str, uid: in
             f"there is no group {settings.nginx_user!r}, which nginx is to run as",
             "Create the user and group, or name others as `nginx_user` in innkeeper.toml.",
         )
+    files.ensure_directory(layout.tenants, mode=0o755)
     files.ensure_directory(layout.tenants_data, mode=0o711)
     kept = quota.find(layout.tenants_data)
     if kept is not None and not layout.tenant_data(name).exists():
