@@ -40,7 +40,7 @@ class Size(NamedTuple):
 
 
 FULL = Size(True, 2, 20, 20.0, 15.0)
-QUICK = Size(False, 1, 10, 6.0, 4.0)
+QUICK = Size(False, 1, 10, 6.0, 7.0)
 
 
 @contextlib.contextmanager
