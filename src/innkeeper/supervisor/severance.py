@@ -19,10 +19,8 @@ from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.worker import Worker
 
 _MOST = 256  # connections of one message
-_SHARE, _LONGEST = (
-    10,
-    0.1,
-)  # a worker's next is not heeded for so many times the time it took, and so many seconds
+_SHARE = 10  # times as long as one message took passes before a worker's next is heeded
+_LONGEST = 0.1  # seconds; but no longer than this
 
 
 def sever(worker: Worker, listener: socket.socket, inodes: Any, services: Services) -> None:

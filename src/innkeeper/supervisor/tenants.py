@@ -60,8 +60,8 @@ class Tenants:
                 f"{tenant.name}.toml: `uid` is {tenant.uid}, and the home of the tenant belongs to user id {owner}",
                 f"Write: uid = {owner}",
             )
-        holder = min(self._by_uid[tenant.uid], key=self._age)
-        if holder != tenant.name:
+        names = self._by_uid[tenant.uid]
+        if len(names) > 1 and (holder := min(names, key=self._age)) != tenant.name:
             return Problem(
                 "tenant-invalid",
                 f"{tenant.name}.toml: `uid` is {tenant.uid}, which is tenant {holder}'s",
