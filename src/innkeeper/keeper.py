@@ -152,6 +152,9 @@ class Keeper:
             return
         try:
             received = sockets.receive(self._channel, sockets.MAX_DESCRIPTORS)
+        except ValueError as error:
+            self._log(f"a message of the supervisor's can't be read: {error}")
+            return
         except OSError:
             received = None
         if received is None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -31,6 +34,14 @@ async def started(process: subprocess.Popen[bytes], heard: list[str]) -> Worker:
     worker = Worker(1, "one.test", ours, lambda _, event, __: heard.append(event))
     worker.attach(process.pid, os.pidfd_open(process.pid))
     return worker
+
+
+_TALK = """
+import socket, sys, time
+link, end = socket.socket(fileno=int(sys.argv[1])), time.monotonic() + float(sys.argv[2])
+while time.monotonic() < end:
+    link.send(b'{"event": "late"}')
+"""
 
 
 async def gone(heard: list[str]) -> None:
@@ -68,5 +79,55 @@ def test_a_deadline_ends_it_and_is_forgotten_with_it() -> None:
         await gone(heard)
         assert process.wait() == -9
         assert worker._deadline is not None and worker._deadline.cancelled()
+
+    asyncio.run(play())
+
+
+def test_who_does_not_stop_talking_leaves_others_their_turn() -> None:
+    seconds = 3.0
+
+    async def play() -> list[float]:
+        ours, theirs = sockets.pair()
+        heard: list[str] = []
+
+        def hear(_: Worker, event: str, __: object) -> None:
+            time.sleep(0.0002)  # longer than it takes to say it
+            heard.append(event)
+
+        worker = Worker(1, "one.test", ours, hear)
+        with theirs:
+            command = [sys.executable, "-c", _TALK, str(theirs.fileno()), str(seconds)]
+            speaker = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        turns: list[float] = []
+        while speaker.poll() is None:
+            turns.append(time.monotonic())
+            await asyncio.sleep(0.01)
+        turns.append(time.monotonic())
+        async with asyncio.timeout(60):
+            while heard[-1] != "gone":
+                await asyncio.sleep(0.01)
+        worker.kill()
+        assert set(heard) == {"late", "gone"}
+        return [after - before for before, after in itertools.pairwise(turns)]
+
+    assert max(asyncio.run(play())) < seconds / 3
+
+
+def test_its_last_words_are_heard_though_it_had_to_wait() -> None:
+    async def play() -> None:
+        ours, theirs = sockets.pair()
+        heard: list[str] = []
+        process = sleeper()
+        worker = Worker(1, "one.test", ours, lambda _, event, __: heard.append(event))
+        worker.attach(process.pid, os.pidfd_open(process.pid))
+        for number in range(100):
+            theirs.send(b'{"event": "word%d"}' % number)
+        theirs.close()
+        process.kill()
+        async with asyncio.timeout(10):
+            while "gone" not in heard:
+                await asyncio.sleep(0.01)
+        process.wait()
+        assert heard == [*(f"word{number}" for number in range(100)), "gone"]
 
     asyncio.run(play())

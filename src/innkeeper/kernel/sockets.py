@@ -6,6 +6,7 @@ A message is one packet on a SOCK_SEQPACKET pair: a JSON object, and descriptors
 from __future__ import annotations
 
 import array
+import errno
 import json
 import os
 import socket
@@ -31,8 +32,10 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 def send(channel: socket.socket, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
-    """Send one message; OSError when the other side is gone or (not blocking) its queue is full."""
+    """Send one message; OSError when the other side is gone, (not blocking) its queue is full, or it is too long."""
     body = json.dumps(message).encode()
+    if len(body) > MAX_MESSAGE:  # it would be cut off
+        raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
     if descriptors:
         socket.send_fds(channel, [body], descriptors)
     else:
@@ -53,9 +56,14 @@ def receive(channel: socket.socket, descriptors: int = 0) -> tuple[dict[str, Any
             received += array.array("i", data[: len(data) - len(data) % 4])
     if not body:
         return None
-    message = json.loads(body)
-    if not isinstance(message, dict):
-        raise ValueError("a message is a JSON object")
+    try:
+        message = json.loads(body)
+        if not isinstance(message, dict):
+            raise ValueError("a message is a JSON object")
+    except (ValueError, RecursionError) as error:
+        for descriptor in received:
+            os.close(descriptor)
+        raise ValueError(f"no message: {error}") from None
     return message, received
 
 

@@ -18,6 +18,8 @@ ENOUGH = 2  # sites that have to import a module before it is preloaded for all
 _MOST_SITES = 8  # that are remembered for a module
 _MOST_MODULES = 4000  # that are remembered for a runtime
 _MOST_WANTED = 1500  # that are preloaded: each costs memory, and every fork a little time
+_MOST_TEXT = 32 * 1024  # characters of their names: they go into messages, which have a limit
+_MOST_NAME = 100  # characters of one
 
 Told = dict[str, list[str]]  # by module, the first sites that told of it
 
@@ -33,13 +35,13 @@ class Learning:
     def hear(self, runtime: str, domain: str, modules: Any) -> None:
         """What a worker of a site's says. It is the tenant's word: at most a list of names is taken from it."""
         told = self._told.setdefault(runtime, {})
-        for name in modules if isinstance(modules, list) else ():
+        for name in modules[:_MOST_MODULES] if isinstance(modules, list) else ():
             if not _is_module(name):
                 continue
             sites = told.get(name)
             if sites is None:
-                if len(told) >= _MOST_MODULES:
-                    continue
+                if len(told) >= _MOST_MODULES and not _forget_single(told):
+                    return
                 sites = told[name] = []
             if len(sites) < _MOST_SITES and domain not in sites:
                 sites.append(domain)
@@ -50,7 +52,13 @@ class Learning:
         counted = [
             (-len(sites), name) for name, sites in self._told.get(runtime, {}).items() if len(sites) >= ENOUGH
         ]
-        return tuple(sorted(name for _, name in sorted(counted)[:_MOST_WANTED]))
+        found, room = [], _MOST_TEXT
+        for _, name in sorted(counted)[:_MOST_WANTED]:
+            room -= len(name)
+            if room < 0:
+                break
+            found.append(name)
+        return tuple(sorted(found))
 
     def keep_only(self, runtimes: set[str]) -> None:
         """Forget runtimes that are gone."""
@@ -65,8 +73,16 @@ class Learning:
             self._unsaved = False
 
 
+def _forget_single(told: Told) -> bool:
+    """Make room by what one site alone has told of: nobody fills the memory with names of their own."""
+    single = [name for name, sites in told.items() if len(sites) < ENOUGH]
+    for name in single:
+        del told[name]
+    return bool(single)
+
+
 def _is_module(name: Any) -> bool:
-    if not isinstance(name, str) or len(name) > 200:
+    if not isinstance(name, str) or len(name) > _MOST_NAME or not name.isascii():
         return False
     try:
         return names.module(name) == name and not name.endswith("__main__")

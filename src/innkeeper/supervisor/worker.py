@@ -17,6 +17,9 @@ from innkeeper.kernel import processes, sockets
 from innkeeper.spec.problem import Problem
 
 Hear = Callable[["Worker", str, dict[str, Any]], None]
+_AT_ONCE = 32  # messages that are heard before others have their turn
+_TURN = 0.005  # seconds after which they have it in any case
+_PAUSE = 10.0  # times as long as hearing them took is nothing more heard of a worker that goes on
 DRAIN_SLACK = 20.0  # seconds past the time limit of requests after which a draining worker is killed
 
 
@@ -43,9 +46,10 @@ class Worker:
         self.channel = channel
         self._pidfd = -1
         self._deadline: asyncio.TimerHandle | None = None
+        self._pause: asyncio.TimerHandle | None = None
         self._hear: Hear | None = hear
         channel.setblocking(False)
-        asyncio.get_running_loop().add_reader(channel.fileno(), self._on_message)
+        self._listen()
 
     @property
     def kept_name(self) -> str:
@@ -105,47 +109,72 @@ class Worker:
     def forsake(self) -> None:
         """It could not even be ordered: nobody is to hear of it."""
         self._hear = None
-        asyncio.get_running_loop().remove_reader(self.channel.fileno())
-        self.channel.close()
+        self._hang_up()
 
     def abandon(self) -> None:
         """Give up an order that was never obeyed: no process will come of it."""
         self._end()
 
+    def _listen(self) -> None:
+        self._pause = None
+        asyncio.get_running_loop().add_reader(self.channel.fileno(), self._on_message)
+
     def _on_message(self) -> None:
-        while self._hear is not None:
-            try:
-                received = sockets.receive(self.channel)
-            except BlockingIOError:
+        """Hear what it says. An app may have a hand in that: who does not stop is heard a tenth of the time."""
+        began, took = time.monotonic(), 0.0
+        for _ in range(_AT_ONCE):
+            if not self._hear_one():
                 return
-            except ValueError:  # what an app may have made it say
-                continue
-            except OSError:
-                received = None
-            if received is None:
-                asyncio.get_running_loop().remove_reader(self.channel.fileno())
-                if self._pidfd < 0:
-                    self._end()
-                return
-            event = received[0].get("event")
-            if isinstance(event, str):
-                self._hear(self, event, received[0])
+            took = time.monotonic() - began
+            if took > _TURN:
+                break
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self.channel.fileno())
+        self._pause = loop.call_later(_PAUSE * took, self._listen)
+
+    def _hear_one(self) -> bool:
+        """One message; whether there may be another."""
+        if self._hear is None:
+            return False
+        try:
+            received = sockets.receive(self.channel)
+        except BlockingIOError:
+            return False
+        except ValueError:  # what an app may have made it say
+            return True
+        except OSError:
+            received = None
+        if received is None:
+            asyncio.get_running_loop().remove_reader(self.channel.fileno())
+            if self._pidfd < 0:
+                self._end()
+            return False
+        event = received[0].get("event")
+        if isinstance(event, str):
+            self._hear(self, event, received[0])
+        return True
 
     def _on_exit(self) -> None:
-        self._on_message()  # its last words first
+        while self._hear_one():  # its last words first
+            pass
         self._end()
+
+    def _hang_up(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        asyncio.get_running_loop().remove_reader(self.channel.fileno())
+        self.channel.close()
 
     def _end(self) -> None:
         hear, self._hear = self._hear, None
         if hear is None:
             return
-        loop = asyncio.get_running_loop()
         if self._deadline is not None:
             self._deadline.cancel()
-        loop.remove_reader(self.channel.fileno())
-        self.channel.close()
+        self._hang_up()
         if self._pidfd >= 0:
-            loop.remove_reader(self._pidfd)
+            asyncio.get_running_loop().remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1  # the number is soon another's: who asks for its end later must not hit that one
         hear(self, "gone", {})

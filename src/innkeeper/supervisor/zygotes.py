@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 import subprocess
@@ -85,15 +84,24 @@ class Zygote:
             return
         ours, theirs = sockets.pair()
         doors = self._doors()
-        with theirs:
+        passed = [theirs.fileno(), *doors]
+        try:
+            passed.append(launch.written_down(self._settings(theirs.fileno(), doors)))
             process = subprocess.Popen(
-                [sys.executable, launch.__file__, json.dumps(self._settings(theirs.fileno(), doors))],
-                pass_fds=[theirs.fileno(), *doors],
+                [sys.executable, launch.__file__, str(passed[-1])],
+                pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 env={"PATH": os.defpath, "PYTHONPATH": SOURCE, "LANG": "C.UTF-8"},
             )
-        for door in doors:
-            os.close(door)
+        except OSError as error:
+            ours.close()
+            self._log(f"runtime {self.runtime.name}: no zygote can be started: {error}")
+            self._start_soon()
+            return
+        finally:
+            theirs.detach()
+            for descriptor in passed:
+                os.close(descriptor)
         process.returncode = 0  # reaped by the kernel (SIGCHLD is ignored); its end shows on the channel
         self._custody.keep(self.kept_name, [ours.fileno()], self._note(process.pid))
         self._take(ours, process.pid)
@@ -226,4 +234,7 @@ class Zygote:
         if was_ready:
             self.start()
         else:
-            self._restart = asyncio.get_running_loop().call_later(_RETRY_WAIT, self.start)
+            self._start_soon()
+
+    def _start_soon(self) -> None:
+        self._restart = asyncio.get_running_loop().call_later(_RETRY_WAIT, self.start)

@@ -1,0 +1,51 @@
+"""What sites say that they import is their tenants' word: it is bounded in every direction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from innkeeper.supervisor.learning import Learning
+
+
+@pytest.fixture
+def learning(tmp_path: Path) -> Learning:
+    return Learning(tmp_path / "learned.json")
+
+
+def both(learning: Learning, modules: object) -> tuple[str, ...]:
+    for domain in ("one.test", "two.test"):
+        learning.hear("python", domain, modules)
+    return learning.wanted("python")
+
+
+def test_what_two_sites_import_is_wanted(learning: Learning) -> None:
+    learning.hear("python", "one.test", ["json", "email.mime"])
+    assert learning.wanted("python") == ()
+    learning.hear("python", "two.test", ["json"])
+    assert learning.wanted("python") == ("json",)
+
+
+@pytest.mark.parametrize(
+    "said", [None, "json", {"json": 1}, [1, None, ["json"]], ["a b", "../x", "json.é", "j" * 101]]
+)
+def test_what_is_no_list_of_names_is_passed_over(learning: Learning, said: object) -> None:
+    assert both(learning, said) == ()
+
+
+def test_what_is_wanted_fits_into_a_message(learning: Learning) -> None:
+    wanted = both(learning, [f"json.x{number:094d}" for number in range(1500)])
+    assert 0 < sum(map(len, wanted)) <= 32 * 1024
+
+
+def test_nobody_fills_the_memory_with_names_of_their_own(learning: Learning) -> None:
+    for page in range(5):
+        learning.hear("python", "bad.test", [f"json.x{page}_{number}" for number in range(4000)])
+    assert both(learning, ["email.mime"]) == ("email.mime",)
+
+
+def test_what_was_heard_is_kept(learning: Learning, tmp_path: Path) -> None:
+    both(learning, ["json"])
+    learning.save()
+    assert Learning(tmp_path / "learned.json").wanted("python") == ("json",)
