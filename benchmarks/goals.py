@@ -74,6 +74,10 @@ def _warm(figures: Figures) -> Iterator[Goal]:
             )
 
 
+    failed = sum(systems[US]["failed"] for kind in figures.values() for systems in kind.values())
+    yield Goal("warm requests: failed", failed, 0, "requests")
+
+
 def _memory(figures: Figures) -> Iterator[Goal]:
     yield Goal("memory of an awake Flask site", figures["Flask"] / MB, 9.0, "MB")
 
@@ -98,6 +102,7 @@ def _storm(figures: Figures) -> Iterator[Goal]:
     )
     yield Goal("500 sites asked within a second: p99", figures["ms"]["p99"] / 1000, 5.0, "s")
     yield Goal("500 sites asked within a second: p99 of awake sites over quiet", figures["ratio"], 3.0, "×")
+    yield Goal("500 sites asked within a second: failed elsewhere", figures["failed_elsewhere"], 0, "requests")
 
 
 def _budget(figures: Figures) -> Iterator[Goal]:
@@ -131,6 +136,7 @@ def _walls(figures: Figures) -> Iterator[Goal]:
 def _neighbours(figures: Figures) -> Iterator[Goal]:
     for name, of in figures.items():
         yield Goal(f"neighbour of a {name}: p99 over p99 alone", of["ratio"], neighbours.LIMIT, "×")
+        yield Goal(f"neighbour of a {name}: failed requests", of["failed"], 0, "requests")
 
 
 _OF = {

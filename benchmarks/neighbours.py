@@ -152,7 +152,7 @@ def middle(rounds: list[Figures]) -> Figures:
 
 
 def watch(node: Node, seconds: float) -> Latency:
-    """Ask the quiet site at a steady rate over one connection.
+    """Ask the quiet site at a steady rate over one connection; what is late is so for those behind it, too.
 
     The visitor is no part of the machine, so this process goes before all others while it looks at the clock.
     """
@@ -169,8 +169,8 @@ def _watch(node: Node, seconds: float) -> Latency:
     times, failed = [], 0
     begin = time.perf_counter()
     for number in range(int(seconds * RATE)):
-        time.sleep(max(0.0, begin + number / RATE - time.perf_counter()))
-        asked = time.perf_counter()
+        due = begin + number / RATE
+        time.sleep(max(0.0, due - time.perf_counter()))
         try:
             connection.request("GET", "/", headers={"Host": QUIET})
             answer = connection.getresponse()
@@ -178,7 +178,7 @@ def _watch(node: Node, seconds: float) -> Latency:
         except OSError:
             failed += 1
             connection.close()
-        times.append((time.perf_counter() - asked) * 1000)
+        times.append((time.perf_counter() - due) * 1000)
     connection.close()
     cuts = statistics.quantiles(times, n=100)
     return Latency(cuts[49], cuts[98], failed)

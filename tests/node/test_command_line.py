@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import shutil
 import signal
 import subprocess
@@ -407,3 +408,34 @@ def test_the_command_of_the_tutorial_completes_without_sudo() -> None:
     finally:
         node.close()
         shutil.rmtree(programs)
+
+
+@pytest.mark.parametrize("name", ["my node", "node;", "n$de", 'no"de', "no\nde"])
+def test_a_root_that_can_not_stand_in_a_configuration_is_refused(tmp_path: Path, name: str) -> None:
+    node = Node(tmp_path / name)
+    node.close()
+    for words in ("up --http 127.0.0.1:0", "doctor", "status"):
+        assert "the path of a node's root has no spaces" in refused(node.cli(*words.split(), check=False))
+    assert not node.root.exists()
+
+
+def test_closed_streams_are_no_obstacle(node: Node) -> None:
+    node.tenant("closed")
+
+    def shell(words: str, redirections: str) -> subprocess.CompletedProcess[str]:
+        command = f"{shlex.join(node.command(*shlex.split(words)))} {redirections}"
+        return subprocess.run(
+            ["sh", "-c", command], capture_output=True, text=True, input="given", timeout=60, check=False
+        )
+
+    run = "tenant run closed --"
+    for words in ("status", "status --json", "site list", f"{run} echo"):
+        done = shell(words, "<&- >&-")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), words
+    done = shell(f"{run} sh -c 'echo out; echo lost >&2'", "2>&-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "")
+    done = shell(f"{run} cat", "<&-")
+    assert done.returncode == 1 and "Bad file descriptor" in done.stderr
+    assert shell("tenant file write closed /home/closed/kept", "").returncode == 0
+    assert shell("tenant file write closed /home/closed/kept", "<&-").returncode != 0
+    assert node.layout.on_host("closed", "/home/closed/kept").read_text() == "given"

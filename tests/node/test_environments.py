@@ -39,6 +39,7 @@ def answer():
         "argv0": sys.argv[0], "env": dict(os.environ),
         "modules": {name: about(name) for name in os.environ["ASK"].split(",")},
         "distributions": sorted({each.metadata["Name"].lower() for each in metadata.distributions()}),
+        "options": subprocess._args_from_interpreter_flags(),
         "child": subprocess.run(
             ["python", "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True
         ).stdout.strip(),
@@ -103,9 +104,19 @@ class Env:
             os.chown(each, uid, uid)
 
 
-def ask(node: Node, domain: str, env: Env | None, modules: str, *, kind: str = "wsgi", app: str = "") -> dict:
+def ask(
+    node: Node,
+    domain: str,
+    env: Env | None,
+    modules: str,
+    *,
+    kind: str = "wsgi",
+    app: str = "",
+    before: str = "",
+) -> dict:
+    """What an app tells of its environment, in whose code `before` comes first."""
     lines = f'virtualenv = "{env.path}"\n' if env else ""
-    code = WSGI if kind == "wsgi" else ASGI
+    code = before + (WSGI if kind == "wsgi" else ASGI)
     node.app(domain, code, kind=kind, app=lines + app, more=f'[env]\nASK = "{modules}"')
     answer = node.get(domain)
     assert answer.status == 200, (node.show(domain)["problems"], node.log(domain, "error"))
@@ -199,6 +210,36 @@ def test_the_apps_own_module_comes_first(node: Node) -> None:
     node.put("alice", "/home/alice/shadowing/flask.py", "__version__ = 'mine'")
     told = ask(node, "shadow-env.test", None, "flask,werkzeug", app='directory = "/home/alice/shadowing"')
     assert told["modules"]["flask"] == ["mine", "/home/alice/shadowing/flask.py"]
+
+
+@pytest.mark.parametrize(
+    "put_first",
+    [
+        "sys.path.insert(0, VENDOR)",
+        "sys.path = [VENDOR] + sys.path",
+        "sys.path[:0] = [VENDOR]",
+        "sys.path = [VENDOR, *sys.path]; sys.path.insert(0, '/nowhere')",
+    ],
+)
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_a_directory_that_the_app_puts_first_comes_first(node: Node, put_first: str, kind: str) -> None:
+    """As vendored packages are used; what the app had imported by then stays, and so does what nobody shadows."""
+    node.tenant("alice")
+    node.put("alice", "/home/alice/vendored/flask.py", "__version__ = 'vendored'")
+    node.put("alice", "/home/alice/vendored/requests.py", "__version__ = 'vendored'")
+    before = f"import sys, requests\nVENDOR = '/home/alice/vendored'\n{put_first}\n"
+    told = ask(node, "vendored-env.test", None, "flask,werkzeug,requests", kind=kind, before=before)
+    if not put_first.startswith("sys.path = [VENDOR, *"):  # a list of the app's own tells nobody
+        assert told["modules"]["flask"] == ["vendored", "/home/alice/vendored/flask.py"]
+    assert told["modules"]["werkzeug"][1].startswith("/opt/innkeeper")
+    assert told["modules"]["requests"][1].startswith("/opt/innkeeper")
+    assert told["path"][0] in ("/home/alice/vendored", "/nowhere")
+
+
+def test_what_an_app_starts_has_its_packages(node: Node) -> None:
+    """Libraries start children with the options that `sys.flags` tells of."""
+    told = ask(node, "children-env.test", None, "flask")
+    assert told["options"] == []
 
 
 def test_what_was_looked_for_in_vain_and_is_there_now(node: Node) -> None:

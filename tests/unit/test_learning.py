@@ -16,14 +16,14 @@ def learning(tmp_path: Path) -> Learning:
 
 def both(learning: Learning, modules: object) -> tuple[str, ...]:
     for domain in ("one.test", "two.test"):
-        learning.hear("python", domain, modules)
+        learning.hear("python", "alice", domain, modules)
     return learning.wanted("python")
 
 
 def test_what_two_sites_import_is_wanted(learning: Learning) -> None:
-    learning.hear("python", "one.test", ["json", "email.mime"])
+    learning.hear("python", "alice", "one.test", ["json", "email.mime"])
     assert learning.wanted("python") == ()
-    learning.hear("python", "two.test", ["json"])
+    learning.hear("python", "bob", "two.test", ["json"])
     assert learning.wanted("python") == ("json",)
 
 
@@ -41,8 +41,18 @@ def test_what_is_wanted_fits_into_a_message(learning: Learning) -> None:
 
 def test_nobody_fills_the_memory_with_names_of_their_own(learning: Learning) -> None:
     for page in range(5):
-        learning.hear("python", "bad.test", [f"json.x{page}_{number}" for number in range(4000)])
+        learning.hear("python", "mallory", "bad.test", [f"json.x{page}_{number}" for number in range(4000)])
     assert both(learning, ["email.mime"]) == ("email.mime",)
+
+
+def test_what_others_need_comes_before_what_many_sites_of_one_tenant_need(learning: Learning) -> None:
+    for number in range(8):
+        learning.hear(
+            "python", "mallory", f"{number}.test", [f"json.x{one}_{'y' * 80}" for one in range(1500)]
+        )
+    for tenant in ("alice", "bob", "carol"):
+        learning.hear("python", tenant, f"{tenant}.test", ["email.mime"])
+    assert "email.mime" in learning.wanted("python")
 
 
 def test_what_was_heard_is_kept(learning: Learning, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from innkeeper.cli.printing import stderr, tell
 from innkeeper.control import client
+from innkeeper.spec import names
 from innkeeper.spec.node import Layout
 
 STATE_STYLES = {
@@ -58,6 +59,10 @@ def context(ctx: typer.Context, *, makes_root: bool = False) -> Context:
     found = ctx.obj
     assert isinstance(found, Context)
     root = found.layout.root
+    try:
+        names.root(str(root))
+    except ValueError as error:
+        fail(f"--root {str(root)!r}: {error}", "Choose another one, such as /srv/innkeeper.")
     if not makes_root and not root.is_dir():
         fail(
             f"there is no directory {root}",

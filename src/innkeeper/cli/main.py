@@ -37,6 +37,7 @@ _NEXT_STEPS = {
     errno.EMFILE: "Too many files are open: look at `ulimit -n`.",
     errno.ENFILE: "Too many files are open on this machine: look at /proc/sys/fs/file-nr.",
     errno.ENOMEM: "The machine has no memory left: end something, and run the command again.",
+    errno.EBADF: "Standard input is closed: give the command one, such as a file, a pipe or </dev/null.",
     errno.EIO: "The disk fails: look at `dmesg`.",
 }
 
@@ -76,6 +77,7 @@ app.add_typer(ca.app, name="ca", help="The node's own certificate authority.")
 
 def main() -> None:
     """The console script."""
+    _open_what_is_closed()
     for stream in (
         sys.stdout,
         sys.stderr,
@@ -88,6 +90,20 @@ def main() -> None:
         tell(stderr, _plain(error), "[bold red]innkeeper:[/] ")
         tell(stderr, _next_step(error), "  → ")
         sys.exit(1)
+
+
+def _open_what_is_closed() -> None:
+    """A stream that we were started without: what is written to it is lost, to read from it is an error.
+
+    Its descriptor would else be that of the next file, which is no more what anybody meant.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_WRONLY), True)  # the lowest that is free is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
 
 
 def _plain(error: OSError) -> str:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from innkeeper.edge import mime, pages
 from innkeeper.kernel import files
-from innkeeper.spec import limits
+from innkeeper.spec import limits, names
 from innkeeper.spec.node import Layout, NodeSettings
 
 Address = tuple[str, int]
@@ -40,9 +40,9 @@ def render(
         open_files=open_files,
         connections=min(_CONNECTIONS, open_files // 2),
         user=settings.nginx_user,
-        run=_quoted(layout.run),
-        node_logs=_quoted(layout.node_logs),
-        cache=_quoted(layout.lib / "edge"),
+        run=names.root(str(layout.run)),
+        node_logs=names.root(str(layout.node_logs)),
+        cache=names.root(str(layout.lib / "edge")),
         max_body=settings.max_body,
         site_connections=settings.connections,
         max_domain=limits.MAX_DOMAIN,
@@ -82,16 +82,6 @@ def _read(name: str) -> str:
 
 def _indented(lines: str) -> str:
     return "\n".join(f"            {line}" for line in lines.splitlines() if line and line[0] != "#")
-
-
-def _quoted(path: object) -> str:
-    """A path of the operator's as nginx takes it; one with a character that nginx gives a meaning is refused."""
-    text = str(path)
-    if any(character in text for character in "\"'\\;{}$#\n\t "):
-        raise ValueError(
-            f"{text}: a node's root can't have spaces, quotes or any of ; {{ }} $ # \\ in its path"
-        )
-    return text
 
 
 def _spell(address: Address) -> str:

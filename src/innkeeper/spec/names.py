@@ -119,6 +119,13 @@ def _check_segment(segment: str, longest: int) -> None:
         raise ValueError(f"each name in a path has at most {longest} bytes")
 
 
+def root(text: str) -> str:
+    """The path of a node's root, which stands in nginx's configuration as it is."""
+    if not text.isprintable() or not set(text).isdisjoint("\"'\\;{}$# "):
+        raise ValueError("the path of a node's root has no spaces, quotes or any of ; { } $ # \\ in it")
+    return text
+
+
 def tenant_places(tenant: str) -> tuple[str, str, str]:
     """The directories that a tenant may name, as the tenant sees them."""
     return (f"/home/{tenant}", "/var/www", "/tmp")

@@ -21,7 +21,7 @@ def take(
     kind = "error" if message.get("kind") == "error" else "server"
     if event == "imported":
         runtime = (spec.app and spec.app.runtime) or services.nursery.default
-        services.learning.hear(runtime, spec.domain, message.get("modules"))
+        services.learning.hear(runtime, spec.tenant, spec.domain, message.get("modules"))
     elif event == "files":
         return overuse.too_many_files(f"site {spec.domain}", spec.limits.open_files, process)
     elif event == "flooded":

@@ -21,7 +21,7 @@ _MOST_WANTED = 1500  # that are preloaded: each costs memory, and every fork a l
 _MOST_TEXT = 32 * 1024  # characters of their names: they go into messages, which have a limit
 _MOST_NAME = 100  # characters of one
 
-Told = dict[str, list[str]]  # by module, the first sites that told of it
+Told = dict[str, list[str]]  # by module, the first sites that told of it, each as "tenant/domain"
 
 
 class Learning:
@@ -32,8 +32,11 @@ class Learning:
         self._told: dict[str, Told] = _read(file)
         self._unsaved = False
 
-    def hear(self, runtime: str, domain: str, modules: Any) -> None:
-        """What a worker of a site's says. It is the tenant's word: at most a list of names is taken from it."""
+    def hear(self, runtime: str, tenant: str, domain: str, modules: Any) -> None:
+        """What a worker of a site's says. It is the tenant's word: at most a list of names is taken from it.
+
+        However many sites a tenant has, they count as no more than are enough.
+        """
         told = self._told.setdefault(runtime, {})
         for name in modules[:_MOST_MODULES] if isinstance(modules, list) else ():
             if not _is_module(name):
@@ -43,8 +46,9 @@ class Learning:
                 if len(told) >= _MOST_MODULES and not _forget_single(told):
                     return
                 sites = told[name] = []
-            if len(sites) < _MOST_SITES and domain not in sites:
-                sites.append(domain)
+            site, own = f"{tenant}/{domain}", sum(each.startswith(f"{tenant}/") for each in sites)
+            if len(sites) < _MOST_SITES and own < ENOUGH and site not in sites:
+                sites.append(site)
                 self._unsaved = True
 
     def wanted(self, runtime: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+from types import ModuleType
 from typing import Any, List, Set, Tuple
 
 _MOST = 1000  # names told at once: a message holds them
@@ -31,6 +32,11 @@ def news() -> List[str]:
             if isinstance(origin, str) and origin.startswith(places) and _is_own_name(name, origin):
                 found.append(name)
     return sorted(found)[:_MOST]
+
+
+def own_modules() -> List[str]:
+    """The names of the app's modules, as far as it has got."""
+    return [name for name in _new_names() if type(sys.modules.get(name)) is ModuleType]
 
 
 def _new_names() -> List[str]:

@@ -14,6 +14,7 @@ from typing import Any, Callable, List, NoReturn, Optional, TextIO
 from innkeeper.kernel import processes, sockets
 from innkeeper.worker import application, imports, sandbox, virtualenv
 from innkeeper.worker.children import STACK_SIGNAL
+from innkeeper.worker.modulepath import ModulePath
 from innkeeper.worker.monitor import RESERVE, Monitor
 from innkeeper.worker.order import Descriptors, Order
 from innkeeper.worker.places import Places
@@ -81,6 +82,8 @@ class Server:
         if not self._order.interpreter:
             self._enter_packages(own)
         sys.path[:0] = own
+        if STOCK.parts:
+            sys.path = ModulePath(sys.path, virtualenv.packages(), self._give_way)
         imports.reseed()
 
     def _enter_packages(self, own: List[str]) -> None:
@@ -89,11 +92,22 @@ class Server:
         try:
             STOCK.keep_what_fits(virtualenv.packages_of(path) if path else None, own)
         except virtualenv.Unfit as unfit:
-            sockets.send(self._link, {"event": "unfit", "reason": str(unfit), "python": unfit.python})
-            os._exit(LOAD_FAILED)
+            self._be_unfit(unfit)
         except virtualenv.Broken as error:
             self.fail(error)
         virtualenv.enter(path)
+
+    def _give_way(self, directories: List[str]) -> None:
+        """The app has put directories before its packages."""
+        try:
+            STOCK.give_way(directories, imports.own_modules())
+        except virtualenv.Unfit as unfit:
+            self._be_unfit(unfit)
+
+    def _be_unfit(self, unfit: virtualenv.Unfit) -> NoReturn:
+        """Tell that another process has to run this app, and end."""
+        sockets.send(self._link, {"event": "unfit", "reason": str(unfit), "python": unfit.python})
+        os._exit(LOAD_FAILED)
 
     def load(self) -> Any:
         """The app itself; a failure ends the process. Meanwhile stderr is the app's."""
@@ -111,6 +125,8 @@ class Server:
         except BaseException as error:  # whatever a tenant's code raises, SystemExit too, is a failed load
             self.fail(error)
         finally:
+            if isinstance(sys.path, ModulePath):
+                sys.path.settled = True
             if gc.get_threshold()[0] == 0:
                 gc.set_threshold(*thresholds)
 

@@ -85,25 +85,60 @@ class Stock:
             installed, importable = _installed(packages)
             kept = {name for name in kept if self._is_same(name, installed, packages)}
             found |= importable
-        unfit = self._unfit(kept, found)
-        for name in unfit & self._binary:
-            if name.partition(".")[0] in found:
-                owner = min(self._owners[name])
-                raise Unfit(f"{owner} is another one than the runtime's {self.parts[owner].version}")
-        _forget(unfit)
+        self._forget(self._unfit(kept, found), found)
+
+    def give_way(self, directories: Iterable[str], modules: Iterable[str]) -> None:
+        """Take away what the directories have as well, and what refers to that, but for what the app uses already.
+
+        `modules` are the app's own. Raises Unfit as `keep_what_fits` does.
+        """
+        found = _importable(directories, self._names) if self._owners else set()
+        if found:
+            kept = {name for name, part in self.parts.items() if not part.tops & found}
+            self._forget(self._unfit(kept, found) - self._used_by(modules), found)
 
     def hide(self) -> None:
         """Take everything away."""
         _forget(self._owners)
         self.parts.clear()
+        self._owners.clear()
+
+    def _forget(self, unfit: Set[str], found: Set[str]) -> None:
+        """Take modules away, of which the app can import those of the top-level names in `found` from elsewhere."""
+        for name in unfit & self._binary:
+            if name.partition(".")[0] in found:
+                owner = min(self._owners[name])
+                raise Unfit(f"{owner} is another one than the runtime's {self.parts[owner].version}")
+        _forget(unfit)
+        for name in unfit:
+            del self._owners[name]
+
+    def _used_by(self, modules: Iterable[str]) -> Set[str]:
+        """What of ours the modules refer to, and all that this in turn refers to."""
+        uses: Dict[str, Set[str]] = {}
+        for used, users in self._users.items():
+            for user in users:
+                uses.setdefault(user, set()).add(used)
+        spreading = [
+            used
+            for name in modules
+            for used in _mentioned(sys.modules[name])
+            if name not in self._owners and used in self._owners
+        ]
+        found = set(spreading)
+        while spreading:
+            more = uses.get(spreading.pop(), set()) - found
+            found |= more
+            spreading += more
+        return found
 
     def _unfit(self, kept: Set[str], found: Set[str]) -> Set[str]:
         """The modules that are not of distributions that are kept, miss what is there, or use such a module."""
         unfit = {name for name, owners in self._owners.items() if not owners <= kept}
-        unfit.update(name for name, missed in self._missed.items() if missed & found)
+        unfit.update(name for name, missed in self._missed.items() if missed & found and name in self._owners)
         spreading = list(unfit)
         while spreading:
-            users = self._users.get(spreading.pop(), set()) - unfit
+            users = self._users.get(spreading.pop(), set()) & self._owners.keys() - unfit
             unfit |= users
             spreading += users
         return unfit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import site
@@ -11,6 +12,8 @@ from typing import Dict, List, NoReturn, Optional
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 _bare_path: List[str] = []  # sys.path without any packages
 _places: Dict[str, str] = {}  # "runtime": its prefix, "entered": that of the packages that can be imported
+# What -I and -S say, which zygotes are started with.
+_OPTIONS = ("isolated", "no_site", "ignore_environment", "no_user_site", "safe_path")
 _STALE = ("sitecustomize", "usercustomize", "sysconfig")  # what they found out holds for another prefix
 
 
@@ -31,9 +34,21 @@ def begin(prefix: str, hidden: str) -> None:
 
     `hidden` is the directory of our own source, which no app is to look into.
     """
+    _lose_flags()
     _places["runtime"] = prefix
     _bare_path[:] = [entry for entry in sys.path if entry != hidden]
     enter(None)
+
+
+def _lose_flags() -> None:
+    """Have `sys.flags` as of an ordinary start: libraries start their children with the options that it tells of."""
+    set_item = ctypes.pythonapi.PyStructSequence_SetItem
+    set_item.argtypes, set_item.restype = [ctypes.py_object, ctypes.c_ssize_t, ctypes.py_object], None
+    for index, name in enumerate(re.findall(r"(\w+)=", repr(sys.flags))):
+        if name in _OPTIONS:
+            none = type(getattr(sys.flags, name))(0)
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(none))  # the reference that is put there
+            set_item(sys.flags, index, none)
 
 
 def leave() -> None:
@@ -59,6 +74,11 @@ def enter(prefix: Optional[str]) -> None:
     spawning = sys.modules.get("multiprocessing.spawn")
     if spawning is not None:
         spawning.set_executable(sys.executable)
+
+
+def packages() -> str:
+    """The directory of the packages that can be imported."""
+    return f"{_places['entered']}/lib/python{VERSION}/site-packages"
 
 
 def packages_of(prefix: str) -> str:

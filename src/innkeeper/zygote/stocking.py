@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import signal
@@ -81,12 +82,16 @@ def stock(settings: Dict[str, Any]) -> trial.Sifted:
 
 
 def _wanted(settings: Dict[str, Any]) -> List[str]:
-    there: Dict[str, bool] = {}
-    found = list(settings["preload"])
-    for name in settings["wanted"]:
-        top = name.partition(".")[0]
-        if top not in there:
-            there[top] = importlib.util.find_spec(top) is not None
-        if there[top]:
-            found.append(name)
+    found = [*settings["preload"], *(name for name in settings["wanted"] if _is_there(name))]
     return list(dict.fromkeys(found))
+
+
+def _is_there(name: str) -> bool:
+    """Whether there is a file of the module: sites may have told of any name, and each trial takes its time."""
+    top, *inner = name.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or not inner:
+        return spec is not None
+    endings = (*importlib.machinery.all_suffixes(), "/__init__.py")
+    places = [os.path.join(place, *inner) for place in spec.submodule_search_locations or ()]
+    return any(os.path.exists(place + ending) for place in places for ending in endings)
