@@ -23,7 +23,7 @@ FASTAPI = (
     *("annotated_doc", "annotated_types", "typing_extensions", "typing_inspection", "opentelemetry_api"),
 )
 ASK = """
-import importlib, json, os, subprocess, sys
+import importlib, json, os, site, subprocess, sys, time
 
 def about(name):
     try:
@@ -39,6 +39,7 @@ def answer():
         "argv0": sys.argv[0], "env": dict(os.environ),
         "modules": {name: about(name) for name in os.environ["ASK"].split(",")},
         "distributions": sorted({each.metadata["Name"].lower() for each in metadata.distributions()}),
+        "zone": time.tzname, "user_base": site.getuserbase(),
         "options": subprocess._args_from_interpreter_flags(),
         "child": subprocess.run(
             ["python", "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True
@@ -112,12 +113,13 @@ def ask(
     *,
     kind: str = "wsgi",
     app: str = "",
+    env_lines: str = "",
     before: str = "",
 ) -> dict:
     """What an app tells of its environment, in whose code `before` comes first."""
     lines = f'virtualenv = "{env.path}"\n' if env else ""
     code = before + (WSGI if kind == "wsgi" else ASGI)
-    node.app(domain, code, kind=kind, app=lines + app, more=f'[env]\nASK = "{modules}"')
+    node.app(domain, code, kind=kind, app=lines + app, more=f'[env]\nASK = "{modules}"\n{env_lines}')
     answer = node.get(domain)
     assert answer.status == 200, (node.show(domain)["problems"], node.log(domain, "error"))
     return dict(json.loads(answer.text))
@@ -234,6 +236,19 @@ def test_a_directory_that_the_app_puts_first_comes_first(node: Node, put_first: 
     assert told["modules"]["werkzeug"][1].startswith("/opt/innkeeper")
     assert told["modules"]["requests"][1].startswith("/opt/innkeeper")
     assert told["path"][0] in ("/home/alice/vendored", "/nowhere")
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_what_was_found_out_before_the_environment_was_set_is_found_out_again(node: Node, kind: str) -> None:
+    told = ask(node, "late-env.test", None, "flask", kind=kind, env_lines='TZ = "Asia/Tokyo"\n')
+    assert told["zone"] == ["JST", "JST"]
+    assert told["user_base"] == "/home/alice/.local"
+
+
+def test_the_runtimes_programs_run_in_the_sandbox(node: Node) -> None:
+    node.tenant("alice")
+    done = node.cli("tenant", "run", "alice", "--", "sh", "-c", "flask --version && django-admin version")
+    assert "Flask" in done.stdout, done
 
 
 def test_what_an_app_starts_has_its_packages(node: Node) -> None:

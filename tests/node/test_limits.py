@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -310,3 +311,14 @@ def application(environ, start_response):
     assert own_node.get("sulky.test", timeout=60).text == "up"
     assert own_node.show("sulky.test")["pid"] != pid
     assert "not-accepting" in {each["code"] for each in own_node.show("sulky.test")["problems"]}
+
+
+def test_more_open_files_than_the_node_has_are_told(node: Node) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    node.app("files.test", more="[limits]\nopen_files = 1000000\n")
+    assert node.get("files.test").status == 200
+    (problem,) = node.show("files.test")["problems"]
+    assert problem["code"] == "open-files-beyond-node"
+    assert "`open_files` of its limits is 1000000, and the node can give" in problem["message"]
+    assert node.show("files.test")["state"] == "serving"
+    assert hard < 1_000_000

@@ -315,3 +315,20 @@ def test_a_password_is_asked_for_by_a_site_of_an_app_alone(node: Node) -> None:
 
 def _password(hashed: str) -> str:
     return f'[password]\nuser = "guest"\nhash = "{hashed}"\n'
+
+
+def test_a_directory_without_an_index_is_no_file(static: Node) -> None:
+    static.put("alice", "/home/alice/public/empty/one.txt", "one")
+    assert static.get("static.test", "/static/empty/one.txt").status == 200
+    for path in ("/static/empty/", "/static/empty/none"):
+        answer = static.get("static.test", path)
+        assert answer.status == 404 and "There is nothing at this address" in answer.text, path
+    (static.layout.tenant_home("alice") / "public/empty/one.txt").chmod(0o600)
+    assert static.get("static.test", "/static/empty/one.txt").status == 403
+
+
+def test_files_in_the_tenants_tmp(node: Node) -> None:
+    node.tenant("tina")
+    node.put("tina", "/tmp/files/one.txt", "one")
+    node.site("tmp.test", 'tenant = "tina"\n[[static]]\nurl = "/files/"\npath = "/tmp/files"\n')
+    await_true(lambda: node.get("tmp.test", "/files/one.txt").text == "one", 5)

@@ -97,7 +97,7 @@ def _make_directories(layout: Layout, settings: NodeSettings, name: str, uid: in
         _bound(kept, layout, name, uid, settings)
     files.ensure_directory(layout.tenant_home(name), mode=0o710, uid=uid, gid=gid)
     files.ensure_directory(layout.tenant_www(name), mode=0o710, uid=uid, gid=gid)
-    files.ensure_directory(layout.tenant_tmp(name), mode=0o700, uid=uid, gid=uid)
+    files.ensure_directory(layout.tenant_tmp(name), mode=0o710, uid=uid, gid=gid)
 
 
 def _bound(kept: quota.Quota, layout: Layout, name: str, uid: int, settings: NodeSettings) -> None:

@@ -153,6 +153,8 @@ def url_prefix(text: str) -> str:
         raise ValueError("a URL prefix has single slashes only")
     for segment in segments:
         _check_segment(segment, limits.MAX_URL_SEGMENT)
+        if segment.startswith(".") and segment != ".well-known":
+            raise ValueError("what begins with a dot is served to nobody, but for /.well-known/")
     return intern("/" + "/".join(segments))
 
 

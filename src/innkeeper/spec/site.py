@@ -135,6 +135,10 @@ class SiteSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
         """The same site with other aliases."""
         return msgspec.structs.replace(self, aliases=tuple(aliases))
 
+    def with_open_files(self, number: int) -> SiteSpec:
+        """The same site with another limit of open files."""
+        return msgspec.structs.replace(self, limits=msgspec.structs.replace(self.limits, open_files=number))
+
 
 def parse_site(domain: str, text: str, *, file: str, settings: NodeSettings | None = None) -> SiteSpec:
     """The site that the text of DOMAIN.toml describes. SpecError for any fault of name or text.

@@ -46,8 +46,11 @@ class Answers:
         if domain and domain in self._node.sites:
             self._node.sites[domain].reload()
             reply.send(report.site(self._node, domain))
-        elif domain:
+        elif domain in self._node.published:
             reply.refuse(f"{domain} is a static site: there is no app to reload")
+        elif domain:
+            fault = self._node.registry.faults.get(domain) or self._node.faults[domain]
+            reply.refuse(f"{fault.message}\n{fault.hint}")
 
     def _run(self, request: dict[str, Any], descriptors: list[int], reply: Reply) -> None:
         helpers.run(request, descriptors, reply, self._node.services)

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import grp
 import os
+import resource
 import signal
 import socket
 import sys
@@ -50,6 +51,7 @@ from innkeeper.supervisor.upkeep import Upkeep
 from innkeeper.supervisor.wakeups import Wakeups
 from innkeeper.supervisor.watch import Watch
 from innkeeper.supervisor.zygotes import Zygote
+from innkeeper.worker.order import RESERVE
 
 WANTED_FILES = 200_000  # open files: one for each site, and some for each worker
 LONGEST_QUEUE = 2_000  # starts that may wait for a place
@@ -137,6 +139,7 @@ class Supervisor:
             settings=settings,
             custody=self._custody,
             routes=Routes(self.layout),
+            most_open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1] - RESERVE,
             confines=self._confines,
             meter=Meter(
                 self._confines,

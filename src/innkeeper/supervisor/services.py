@@ -36,6 +36,7 @@ class Services:
     ports: Ports
     meter: Meter
     edge_gid: int
+    most_open_files: int  # that the machine lets a process of an app have
     log: Callable[[str], None]
     tenants: dict[str, TenantSpec] = field(default_factory=dict)
     disk_problem: Callable[[TenantSpec], Problem | None] = lambda _: (

@@ -17,11 +17,11 @@ from typing import Any, Callable, Iterator
 
 from innkeeper.kernel import processes, sharing, sockets
 from innkeeper.worker import imports
+from innkeeper.worker.order import RESERVE
 from innkeeper.worker.requests import InFlight
 
 DRAIN_STEP = 0.01  # seconds between looks while draining
 SETTLE = 2  # looks in a row without a request before a gated process ends
-RESERVE = 16  # files that a process may open beyond the app's limit, for looking after it
 NEARLY = 8  # files left when the app is taken to be out of them
 _LONGEST_TICK = 10.0
 _QUIET = 5.0  # seconds without a request before memory is given back

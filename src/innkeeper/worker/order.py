@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 MAX_DESCRIPTORS = 12
+RESERVE = 16  # files that a process may open beyond the app's limit, for looking after it
 
 
 class Descriptors(NamedTuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Optional
 
 from innkeeper.kernel import landlock, mounts, processes
@@ -138,3 +139,5 @@ def set_environment(order: Order, places: Places) -> None:
             **order.environment,
         }
     )
+    if os.environ["TZ"] != "UTC":  # which this process was forked with
+        time.tzset()

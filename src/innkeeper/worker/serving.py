@@ -15,8 +15,8 @@ from innkeeper.kernel import processes, sockets
 from innkeeper.worker import application, imports, sandbox, virtualenv
 from innkeeper.worker.children import STACK_SIGNAL
 from innkeeper.worker.modulepath import ModulePath
-from innkeeper.worker.monitor import RESERVE, Monitor
-from innkeeper.worker.order import Descriptors, Order
+from innkeeper.worker.monitor import Monitor
+from innkeeper.worker.order import RESERVE, Descriptors, Order
 from innkeeper.worker.places import Places
 from innkeeper.worker.requests import InFlight
 from innkeeper.worker.stock import STOCK

@@ -71,6 +71,7 @@ def enter(prefix: Optional[str]) -> None:
     site.PREFIXES = [sys.base_prefix, sys.base_exec_prefix]
     site.ENABLE_USER_SITE = None
     site.main()  # reads pyvenv.cfg beside the executable, as the interpreter does at its start
+    site.USER_BASE = site.USER_SITE = None  # they depend on HOME, and whoever asks has them made
     spawning = sys.modules.get("multiprocessing.spawn")
     if spawning is not None:
         spawning.set_executable(sys.executable)

@@ -13,7 +13,7 @@ import pyuwsgi
 
 from innkeeper.kernel import processes
 from innkeeper.worker import answering, application, ending, severance
-from innkeeper.worker.monitor import RESERVE
+from innkeeper.worker.order import RESERVE
 from innkeeper.worker.requests import InFlight
 from innkeeper.worker.serving import Server
 from innkeeper.worker.turns import Turns
