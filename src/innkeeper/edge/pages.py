@@ -72,7 +72,8 @@ PAGES = {
         403,
         "This file is not open to visitors",
         "The address leads to something that may not be shown. Go back, or start from the site’s front page.",
-        "The file must be readable for all, and a link must lead to a file of your own.",
+        "A file must be readable for all; a link must be relative and lead to a file of your own; a directory "
+        "without an index.html shows nothing.",
     ),
     "404": Page(
         404,
