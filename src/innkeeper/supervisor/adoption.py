@@ -60,7 +60,8 @@ class Roll:
     async def call(self) -> dict[str, list[tuple[Worker, str]]]:
         """The workers by domain, each with its condition: "ready", "resting", "starting", "leaving"."""
         if self.workers:
-            # Those that say nothing are taken to be starting; the load limit will end them.
+            # Those that say nothing are taken to be starting. What they say later is heard by their sites; if it is
+            # nothing, the load limit ends them.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._complete.wait(), REPORT_TIME)
         found: dict[str, list[tuple[Worker, str]]] = {}
@@ -72,18 +73,25 @@ class Roll:
 
     def _hear(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
         if event == "report":
-            if message.get("draining") or message.get("failed"):
-                self._condition[worker] = "leaving"
-            else:
-                ready = "resting" if message.get("resting") else "ready"
-                self._condition[worker] = ready if message.get("ready") else "starting"
+            self._condition[worker] = condition_of(message)
         elif event == "loaded":
             self._condition[worker] = "ready"
+        elif event in ("failed", "unfit"):  # its site will have to start another anyway
+            self._condition[worker] = "leaving"
         elif event == "gone":
             self._condition[worker] = "gone"
             self._custody.drop(worker.kept_name)
         if len(self._condition) == len(self.workers):
             self._complete.set()
+
+
+def condition_of(report: dict[str, Any]) -> str:
+    """How a worker is, by its report: "ready", "resting", "starting" or "leaving"."""
+    if report.get("draining") or report.get("failed"):
+        return "leaving"
+    if not report.get("ready"):
+        return "starting"
+    return "resting" if report.get("resting") else "ready"
 
 
 def close(listeners: dict[str, tuple[socket.socket, dict[str, Any]]], drop: Callable[[str], None]) -> None:

@@ -56,6 +56,7 @@ class Attempt:
         """An earlier supervisor had ordered it."""
         self.worker = worker
         self._services.admission.take(self._site)
+        self._limit()
 
     def settle(self) -> Worker | None:
         """It has come to its end, one way or the other; returns the worker that it was for."""
@@ -115,8 +116,11 @@ class Attempt:
             problem = error.problem if isinstance(error, SpecError) else troubles.host_failed(error)
             site.on_start_failed(problem)
         else:
-            self._timers.later("load", _LOAD_LIMIT, self._on_load_limit)
-            self._timers.later("started", LONG, self._on_started)
+            self._limit()
+
+    def _limit(self) -> None:
+        self._timers.later("load", _LOAD_LIMIT, self._on_load_limit)
+        self._timers.later("started", LONG, self._on_started)
 
     def _on_started(self) -> None:
         """It serves, or takes its time: from here on its tenant has the CPU like others."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from innkeeper.spec.problem import Problem
 from innkeeper.spec.site import SiteSpec
-from innkeeper.supervisor import accounts, hibernation, overuse, severance, starting, troubles
+from innkeeper.supervisor import accounts, adoption, hibernation, overuse, severance, starting, troubles
 from innkeeper.supervisor.attempt import Attempt
 from innkeeper.supervisor.failure import Failure
 from innkeeper.supervisor.services import Services
@@ -24,7 +24,7 @@ from innkeeper.supervisor.worker import DRAIN_SLACK, Worker
 
 RETIREMENT = 2.0  # seconds that a site whose kind of app was changed goes on taking what is in its queue
 FLAG_TIME = 2.0  # seconds that visitors are told "busy" or "too slow"
-_OUTCOMES = ("loaded", "failed", "unfit", "broken")  # of an attempt, as a worker tells them
+_OUTCOMES = ("loaded", "failed", "unfit", "broken", "report")  # of an attempt, as a worker tells them
 
 
 class Site:
@@ -153,14 +153,18 @@ class Site:
             asyncio.get_running_loop().call_later(RETIREMENT, self.close)
 
     def adopt(self, workers: list[tuple[Worker, str]]) -> None:
-        """Go on with workers ("ready", "starting" or "leaving") that an earlier supervisor had started."""
-        for worker, condition in sorted(workers, key=lambda pair: pair[0].identity):
-            if condition == "leaving" or self.state is State.DISABLED:
+        """Go on with workers ("ready", "resting", "starting", "leaving") that an earlier supervisor had started.
+
+        The newest that serves goes on with that, and the newest that starts if it is newer still.
+        """
+        for worker, condition in sorted(workers, key=lambda pair: pair[0].identity, reverse=True):
+            newer = self._worker or (condition == "starting" and self._attempt.worker)
+            if newer or condition == "leaving" or self.state is State.DISABLED:
                 self._see_off(worker)
-            elif condition in ("ready", "resting"):
-                self._succeed(worker)
-            elif self._attempt.worker is None:
+            elif condition == "starting":
                 self._attempt.go_on_with(worker)
+            else:
+                self._succeed(worker)
         if self._worker or self._attempt.worker:
             self._services.wakeups.disarm(self.listener.fileno())
             self._move(Event.WAKE)
@@ -205,6 +209,8 @@ class Site:
             self._on_load_failed(troubles.load_failed(self.spec, message))
         elif event == "unfit":
             self._attempt.move(str(message.get("python") or ""))
+        elif event == "report":
+            self._on_report(worker, adoption.condition_of(message))
         else:
             worker.problem = troubles.sandbox_failed(message)
             self._services.log(f"{self.spec.domain}: {worker.problem.message}")
@@ -225,6 +231,19 @@ class Site:
         self._succeed(worker)
         self._move(Event.LOADED)
         self._reload_again()
+
+    def _on_report(self, worker: Worker, condition: str) -> None:
+        """One that an earlier supervisor had ordered says how it is, after it was taken to be starting."""
+        if condition == "leaving":
+            self._attempt.settle()
+            self._see_off(worker)
+            self._move(Event.LOAD_FAILED if self.state is State.RELOADING else Event.GONE)
+            self._arm()
+            self._reload_again()
+        elif condition != "starting":
+            self._on_loaded()
+            if condition == "resting":
+                worker.ask("go")
 
     def _on_load_failed(self, problem: Problem) -> None:
         worker = self._attempt.settle()

@@ -1,0 +1,224 @@
+"""A site's life by itself: its workers are ends of channels, and what it needs of the node is a record of calls."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from innkeeper.kernel import sockets
+from innkeeper.spec.node import NodeSettings
+from innkeeper.spec.site import parse_site
+from innkeeper.supervisor import adoption, attempt, starting
+from innkeeper.supervisor.admission import Admission
+from innkeeper.supervisor.custody import Kept
+from innkeeper.supervisor.services import Services
+from innkeeper.supervisor.site import Site
+from innkeeper.supervisor.states import State
+from innkeeper.supervisor.wakeups import Wakeups
+from innkeeper.supervisor.worker import Worker
+
+
+class Stage:
+    """One site, its listening socket, and workers that a test plays: `ends` has the other end of each channel."""
+
+    def __init__(self) -> None:
+        self.services = Services(
+            layout=Mock(),
+            settings=NodeSettings(),
+            custody=Mock(),
+            routes=Mock(),
+            admission=Admission(2, 100),
+            wakeups=Wakeups(lambda _: self.site.ring(), lambda _: self.site.renew_listener()),
+            nursery=Mock(),
+            learning=Mock(),
+            ports=Mock(),
+            meter=Mock(),
+            edge_gid=os.getgid(),
+            log=Mock(),
+        )
+        self.spec = parse_site(
+            "one.test", 'tenant = "alice"\n[app]\nwsgi = "app:app"\n', file="one.test.toml"
+        )
+        self.ends: dict[Worker, socket.socket] = {}
+        os.makedirs("live/one.test", exist_ok=True)
+        self.site = Site(self.spec, starting.bind(self.spec, self.services), self.services)
+
+    def worker(self, identity: int) -> Worker:
+        ours, theirs = sockets.pair()
+        worker = Worker(identity, "one.test", ours, lambda *_: None)
+        worker.redirect(self.site.hear)
+        self.ends[worker] = theirs
+        theirs.setblocking(False)
+        return worker
+
+    def asked(self, worker: Worker) -> list[str]:
+        """What the worker was asked since the last look."""
+        words: list[str] = []
+        while True:
+            try:
+                received = sockets.receive(self.ends[worker])
+            except BlockingIOError:
+                return words
+            if received is None:
+                return words
+            words.append(received[0]["do"])
+
+    async def say(self, worker: Worker, event: str, **detail: Any) -> None:
+        sockets.send(self.ends[worker], {"event": event, **detail})
+        await self.turns()
+
+    @staticmethod
+    async def turns() -> None:
+        """Let the loop hear what there is to be heard."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    def end(self) -> None:
+        for end in self.ends.values():
+            end.close()
+        self.site.listener.close()
+
+
+Play = Callable[[Callable[[Stage], Awaitable[None]]], None]
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+    monkeypatch.chdir(tmp_path)
+
+    def run(scene: Callable[[Stage], Awaitable[None]]) -> None:
+        async def staged() -> None:
+            stage = Stage()
+            try:
+                await scene(stage)
+            finally:
+                stage.end()
+
+        asyncio.run(staged())
+
+    return run
+
+
+READY: dict[str, Any] = {"ready": True, "draining": False, "failed": False}
+
+
+# ── workers of an earlier supervisor ────────────────────────────────────────────────────────────────
+
+
+def test_who_reports_late_that_it_serves_is_the_one_that_serves(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        worker = stage.worker(7)
+        stage.site.adopt([(worker, "starting")])
+        assert stage.site.state is State.STARTING
+        await stage.say(worker, "report", **READY)
+        assert stage.site.state is State.SERVING
+        assert stage.site.may_give_way(before=float("inf"))
+        assert stage.asked(worker) == []
+
+    play(scene)
+
+
+def test_who_reports_late_that_it_rests_goes_on(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        worker = stage.worker(7)
+        stage.site.adopt([(worker, "starting")])
+        await stage.say(worker, "report", **READY, resting=True)
+        assert stage.site.state is State.SERVING
+        assert stage.asked(worker) == ["go"]
+
+    play(scene)
+
+
+def test_who_reports_late_that_it_starts_is_waited_for(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        worker = stage.worker(7)
+        stage.site.adopt([(worker, "starting")])
+        await stage.say(worker, "report", ready=False, draining=False, failed=False)
+        assert stage.site.state is State.STARTING
+        await stage.say(worker, "loaded")
+        assert stage.site.state is State.SERVING
+
+    play(scene)
+
+
+@pytest.mark.parametrize("serves", [False, True])
+def test_who_reports_late_that_it_leaves_is_let_go(play: Play, serves: bool) -> None:
+    async def scene(stage: Stage) -> None:
+        old, worker = stage.worker(6), stage.worker(7)
+        stage.site.adopt([(old, "ready")] * serves + [(worker, "starting")])
+        assert stage.site.state is (State.RELOADING if serves else State.STARTING)
+        await stage.say(worker, "report", ready=True, draining=True, failed=False)
+        assert stage.site.state is (State.SERVING if serves else State.ASLEEP)
+        assert stage.asked(worker) == ["drain"]
+        assert stage.asked(old) == []
+
+    play(scene)
+
+
+def test_of_those_that_say_nothing_the_newest_goes_on(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        old, new = stage.worker(6), stage.worker(7)
+        stage.site.adopt([(old, "starting"), (new, "starting")])
+        assert stage.asked(old) == ["drain"]
+        await stage.say(old, "report", **READY)
+        await stage.say(new, "report", **READY)
+        assert stage.site.state is State.SERVING
+        assert stage.asked(new) == []
+
+    play(scene)
+
+
+def test_who_says_nothing_and_is_older_than_who_serves_takes_nobodys_place(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        old, new = stage.worker(6), stage.worker(7)
+        stage.site.adopt([(old, "starting"), (new, "ready")])
+        assert stage.site.state is State.SERVING
+        assert stage.asked(old) == ["drain"]
+        await stage.say(old, "report", **READY)
+        assert stage.asked(new) == []
+
+    play(scene)
+
+
+def test_who_never_says_anything_has_the_time_that_a_start_may_take(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "_LOAD_LIMIT", 0.05)
+
+    async def scene(stage: Stage) -> None:
+        worker = stage.worker(7)
+        worker.kill = Mock()  # type: ignore[method-assign]
+        stage.site.adopt([(worker, "starting")])
+        await asyncio.sleep(0.1)
+        worker.kill.assert_called_once()
+        assert worker.problem is not None and worker.problem.code == "load-too-slow"
+
+    play(scene)
+
+
+def test_what_is_said_while_the_roll_is_called_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adoption, "REPORT_TIME", 0.1)
+    note = {"domain": "one.test", "tenant": "alice", "group": "one.test", "port": 0, "python": ""}
+
+    async def scene() -> None:
+        pairs = [sockets.pair() for _ in range(4)]
+        kept = [Kept(f"worker:{number}", [ours.detach()], note) for number, (ours, _) in enumerate(pairs)]
+        roll = adoption.Roll(kept, Mock())
+        for (_, theirs), event in zip(pairs, ("loaded", "failed", "unfit"), strict=False):
+            sockets.send(theirs, {"event": "report", "ready": False})
+            sockets.send(theirs, {"event": event})
+        found = await roll.call()
+        assert [how for _, how in found["one.test"]] == ["ready", "leaving", "leaving", "starting"]
+        for _, theirs in pairs:
+            theirs.close()
+        for worker in roll.workers:
+            worker.forsake()
+
+    asyncio.run(scene())
