@@ -15,7 +15,7 @@ import pytest
 from innkeeper.kernel import sockets
 from innkeeper.spec.node import NodeSettings
 from innkeeper.spec.site import parse_site
-from innkeeper.supervisor import adoption, attempt, starting
+from innkeeper.supervisor import adoption, attempt, site, starting
 from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.custody import Kept
 from innkeeper.supervisor.services import Services
@@ -107,6 +107,54 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
 
 
 READY: dict[str, Any] = {"ready": True, "draining": False, "failed": False}
+
+
+# ── another in its place ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("condition", ["ready", "starting"])
+def test_who_has_retired_takes_what_waits_and_leaves_the_rest_to_the_other(
+    play: Play, monkeypatch: pytest.MonkeyPatch, condition: str
+) -> None:
+    monkeypatch.setattr(site, "RETIREMENT", 0.1)
+
+    async def scene(stage: Stage) -> None:
+        worker = stage.worker(7)
+        stage.site.adopt([(worker, condition)])
+        retired, stage.site = stage.site, Mock()
+        retired.retire()
+        stage.services.routes.reset_mock()
+        await stage.turns()
+        assert stage.asked(worker) == []
+        stage.ends[worker].close()  # it has ended
+        await stage.turns()
+        with socket.socket(socket.AF_UNIX) as visitor:
+            visitor.connect("live/one.test/sock")
+            await stage.turns()
+            retired.listener.shutdown(socket.SHUT_RDWR)
+            await stage.turns()
+            await asyncio.sleep(0.15)
+            assert visitor.recv(1) == b""
+        assert retired.listener.fileno() == -1
+        assert stage.site.mock_calls == []
+        assert stage.services.routes.mock_calls == []
+
+    play(scene)
+
+
+def test_who_has_retired_lets_its_worker_finish(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "RETIREMENT", 0.05)
+
+    async def scene(stage: Stage) -> None:
+        old, worker, loader = stage.worker(5), stage.worker(7), stage.worker(8)
+        stage.site.adopt([(old, "leaving"), (worker, "ready"), (loader, "starting")])
+        stage.site.retire()
+        assert stage.asked(loader) == ["drain"]
+        assert stage.asked(worker) == []
+        await asyncio.sleep(0.1)
+        assert stage.asked(worker) == ["drain"]
+
+    play(scene)
 
 
 # ── workers of an earlier supervisor ────────────────────────────────────────────────────────────────

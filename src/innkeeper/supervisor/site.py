@@ -142,15 +142,17 @@ class Site:
         """The site is gone: let its workers finish, and close its socket."""
         self._release()
         self._services.wakeups.remove(self.listener.fileno())
-        troubles.turn_away(self.listener)
-        self.listener.close()
+        self._shut(None)
 
     def retire(self) -> None:
-        """Another `Site` has taken its place, at another socket: close as soon as this one's queue is empty."""
-        if self._worker is None and self._attempt.worker is None:
-            self.close()
-        else:
-            asyncio.get_running_loop().call_later(RETIREMENT, self.close)
+        """Another `Site` has its place, at another socket: its worker goes on with what waits at this one, no more.
+
+        The site's flags are the other's from now on.
+        """
+        last, self._worker = self._worker or self._attempt.give_up(), None
+        self._release()
+        self._services.wakeups.remove(self.listener.fileno())
+        asyncio.get_running_loop().call_later(RETIREMENT if last else 0, self._shut, last)
 
     def adopt(self, workers: list[tuple[Worker, str]]) -> None:
         """Go on with workers ("ready", "resting", "starting", "leaving") that an earlier supervisor had started.
@@ -414,6 +416,13 @@ class Site:
         for flag in ("busy", "slow"):
             self._services.routes.clear_flag(self.spec.domain, flag)
         self._services.wakeups.disarm(self.listener.fileno())
+
+    def _shut(self, last: Worker | None) -> None:
+        """Close the socket, whose connections are taken by nobody but the last worker, if there is one."""
+        if last is not None:
+            self._see_off(last)
+        troubles.turn_away(self.listener)
+        self.listener.close()
 
     def _see_off(self, worker: Worker) -> None:
         """It accepts nothing more, finishes what it has and ends."""
