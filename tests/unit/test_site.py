@@ -25,6 +25,12 @@ from innkeeper.supervisor.wakeups import Wakeups
 from innkeeper.supervisor.worker import Worker
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
 class Stage:
     """One site, its listening socket, and workers that a test plays: `ends` has the other end of each channel."""
 
@@ -47,13 +53,19 @@ class Stage:
             "one.test", 'tenant = "alice"\n[app]\nwsgi = "app:app"\n', file="one.test.toml"
         )
         self.ends: dict[Worker, socket.socket] = {}
+        self.heard: list[str] = []
         os.makedirs("live/one.test", exist_ok=True)
         self.site = Site(self.spec, starting.bind(self.spec, self.services), self.services)
 
     def worker(self, identity: int) -> Worker:
         ours, theirs = sockets.pair()
-        worker = Worker(identity, "one.test", ours, lambda *_: None)
-        worker.redirect(self.site.hear)
+        site = self.site
+
+        def hear(worker: Worker, event: str, message: dict[str, Any]) -> None:
+            site.hear(worker, event, message)
+            self.heard.append(event)
+
+        worker = Worker(identity, "one.test", ours, hear)
         self.ends[worker] = theirs
         theirs.setblocking(False)
         return worker
@@ -71,18 +83,21 @@ class Stage:
             words.append(received[0]["do"])
 
     async def say(self, worker: Worker, event: str, **detail: Any) -> None:
+        """Have a worker say something, and its site hear it."""
+        before = len(self.heard)
         sockets.send(self.ends[worker], {"event": event, **detail})
-        await self.turns()
+        await until(lambda: len(self.heard) > before)
 
-    @staticmethod
-    async def turns() -> None:
-        """Let the loop hear what there is to be heard."""
-        for _ in range(5):
-            await asyncio.sleep(0)
+    async def leave(self, worker: Worker) -> None:
+        """Have a worker end."""
+        self.ends[worker].close()
+        await until(lambda: self.heard[-1:] == ["gone"])
 
     def end(self) -> None:
-        for end in self.ends.values():
+        for worker, end in self.ends.items():
             end.close()
+            if worker.channel.fileno() >= 0:
+                worker.forsake()
         self.site.listener.close()
 
 
@@ -124,18 +139,13 @@ def test_who_has_retired_takes_what_waits_and_leaves_the_rest_to_the_other(
         retired, stage.site = stage.site, Mock()
         retired.retire()
         stage.services.routes.reset_mock()
-        await stage.turns()
         assert stage.asked(worker) == []
-        stage.ends[worker].close()  # it has ended
-        await stage.turns()
+        await stage.leave(worker)
         with socket.socket(socket.AF_UNIX) as visitor:
             visitor.connect("live/one.test/sock")
-            await stage.turns()
             retired.listener.shutdown(socket.SHUT_RDWR)
-            await stage.turns()
-            await asyncio.sleep(0.15)
+            await until(lambda: retired.listener.fileno() == -1)
             assert visitor.recv(1) == b""
-        assert retired.listener.fileno() == -1
         assert stage.site.mock_calls == []
         assert stage.services.routes.mock_calls == []
 
@@ -151,10 +161,61 @@ def test_who_has_retired_lets_its_worker_finish(play: Play, monkeypatch: pytest.
         stage.site.retire()
         assert stage.asked(loader) == ["drain"]
         assert stage.asked(worker) == []
-        await asyncio.sleep(0.1)
+        await until(lambda: stage.site.listener.fileno() == -1)
         assert stage.asked(worker) == ["drain"]
 
     play(scene)
+
+
+# ── its socket ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_socket_that_was_shut_down_is_bound_anew_as_soon_as_that_can_be(
+    play: Play, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    monkeypatch.setattr(site, "RENEWAL", 0.05)
+
+    async def scene(stage: Stage) -> None:
+        worker, before = stage.worker(7), stage.site.listener
+        stage.site.adopt([(worker, "ready")])
+        with monkeypatch.context() as full:
+            full.setattr(starting, "bind", Mock(side_effect=OSError(24, "Too many open files")))
+            before.shutdown(socket.SHUT_RDWR)
+            await until(lambda: bool(stage.site.problems))
+            assert "Too many open files" in stage.site.problems["socket-shut"].message
+        if ends:  # which arms the socket
+            await stage.leave(worker)
+        await until(lambda: stage.site.listener is not before)
+        assert before.fileno() == -1
+        assert "another was bound" in stage.site.problems["socket-shut"].message
+        renewed = stage.site.listener
+        await asyncio.sleep(0.1)
+        assert stage.site.listener is renewed
+        if not ends:
+            await stage.leave(worker)
+        stage.site = Mock()
+        with renewed, socket.socket(socket.AF_UNIX) as visitor:
+            visitor.connect("live/one.test/sock")
+            await until(lambda: stage.site.ring.called)
+
+    play(scene)
+
+
+def test_a_socket_that_is_shut_down_is_told_of_once(tmp_path: Path) -> None:
+    async def scene() -> None:
+        shut = Mock()
+        wakeups = Wakeups(Mock(), shut)
+        with sockets.listen(tmp_path / "sock", mode=0o600, gid=os.getgid(), backlog=1) as listener:
+            wakeups.add("one.test", listener.fileno())
+            listener.shutdown(socket.SHUT_RDWR)
+            await until(lambda: shut.called)
+            await asyncio.sleep(0.05)
+            assert shut.call_count == 1
+            wakeups.arm(listener.fileno())
+            await until(lambda: shut.call_count == 2)
+
+    asyncio.run(scene())
 
 
 # ── workers of an earlier supervisor ────────────────────────────────────────────────────────────────
@@ -244,8 +305,7 @@ def test_who_never_says_anything_has_the_time_that_a_start_may_take(
         worker = stage.worker(7)
         worker.kill = Mock()  # type: ignore[method-assign]
         stage.site.adopt([(worker, "starting")])
-        await asyncio.sleep(0.1)
-        worker.kill.assert_called_once()
+        await until(lambda: worker.kill.called)
         assert worker.problem is not None and worker.problem.code == "load-too-slow"
 
     play(scene)

@@ -23,6 +23,7 @@ from innkeeper.supervisor.timers import Timers
 from innkeeper.supervisor.worker import DRAIN_SLACK, Worker
 
 RETIREMENT = 2.0  # seconds that a site whose kind of app was changed goes on taking what is in its queue
+RENEWAL = 1.0  # seconds after which a socket that could not be bound anew is tried again
 FLAG_TIME = 2.0  # seconds that visitors are told "busy" or "too slow"
 _OUTCOMES = ("loaded", "failed", "unfit", "broken", "report")  # of an attempt, as a worker tells them
 
@@ -95,9 +96,15 @@ class Site:
     def renew_listener(self) -> None:
         """A worker has shut the socket down for all: bind another, and end the workers that have the old one."""
         wakeups, before = self._services.wakeups, self.listener
-        wakeups.remove(before.fileno())
         note = {"wakes": self.wakes, "cold_start_ms": self.cold_start_ms}
-        self.listener = starting.bind(self.spec, self._services, note)
+        try:
+            self.listener = starting.bind(self.spec, self._services, note)
+        except OSError as error:
+            self.note(troubles.socket_shut(error))
+            self._timers.later("renew", RENEWAL, self.renew_listener)
+            return
+        self._timers.cancel("renew")
+        wakeups.remove(before.fileno())
         wakeups.add(self.spec.domain, self.listener.fileno())
         before.close()
         self.note(troubles.socket_shut())

@@ -152,7 +152,13 @@ def crashed(message: dict[str, Any]) -> Problem:
     )
 
 
-def socket_shut() -> Problem:
+def socket_shut(error: OSError | None = None) -> Problem:
+    if error is not None:
+        return Problem(
+            "socket-shut",
+            f"the app shut down the socket that the site listens on, and another can't be bound yet: {error}",
+            "This is for the operator: free disk space, inodes or open files. It is tried again every second.",
+        )
     return Problem(
         "socket-shut",
         "the app shut down the socket that the site listens on; another was bound, and its processes were ended",

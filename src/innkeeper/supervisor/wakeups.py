@@ -11,6 +11,7 @@ import select
 from collections.abc import Callable
 
 _AT_ONCE = 256  # rings answered before other work gets its turn
+_SHUT = select.EPOLLRDHUP | select.EPOLLONESHOT  # told once, whether or not it can be mended at once
 
 
 class Wakeups:
@@ -29,7 +30,7 @@ class Wakeups:
     def add(self, domain: str, descriptor: int) -> None:
         """Know a socket, not yet armed."""
         self._domains[descriptor] = domain
-        self._epoll.register(descriptor, select.EPOLLRDHUP)
+        self._epoll.register(descriptor, _SHUT)
 
     def remove(self, descriptor: int) -> None:
         if self._domains.pop(descriptor, None) is not None:
@@ -37,10 +38,10 @@ class Wakeups:
 
     def arm(self, descriptor: int) -> None:
         """Ring once for the next connection, or for one that waits already."""
-        self._epoll.modify(descriptor, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT)
+        self._epoll.modify(descriptor, select.EPOLLIN | _SHUT)
 
     def disarm(self, descriptor: int) -> None:
-        self._epoll.modify(descriptor, select.EPOLLRDHUP)
+        self._epoll.modify(descriptor, _SHUT)
 
     def _on_rings(self) -> None:
         for descriptor, events in self._epoll.poll(0, _AT_ONCE):
