@@ -12,7 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from innkeeper.kernel import sockets
+from innkeeper.kernel import remote, sockets
 from innkeeper.spec.node import NodeSettings
 from innkeeper.spec.site import parse_site
 from innkeeper.supervisor import adoption, attempt, site, starting
@@ -216,6 +216,24 @@ def test_a_socket_that_is_shut_down_is_told_of_once(tmp_path: Path) -> None:
             await until(lambda: shut.call_count == 2)
 
     asyncio.run(scene())
+
+
+@pytest.mark.parametrize("event", ["slow", "severed"])
+def test_a_request_that_breaks_off_after_the_site_was_removed_is_severed_all_the_same(
+    play: Play, monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    asked = Mock(return_value=0)
+    monkeypatch.setattr(remote, "other_end", asked)
+
+    async def scene(stage: Stage) -> None:
+        worker, address = stage.worker(7), stage.site.listener.getsockname()
+        stage.site.adopt([(worker, "ready")])
+        stage.site.close()
+        await stage.say(worker, event, sockets=[4711])
+        asked.assert_called_once_with(4711, address)
+        assert stage.asked(worker) == ["drain"] + ["proceed"] * (event == "slow")
+
+    play(scene)
 
 
 # ── workers of an earlier supervisor ────────────────────────────────────────────────────────────────

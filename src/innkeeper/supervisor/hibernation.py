@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 
 from innkeeper.kernel import paging, remote
 from innkeeper.supervisor.services import Services
@@ -24,9 +23,8 @@ def is_worth_it(cold_start_ms: float | None) -> bool:
     return cold_start_ms is not None and cold_start_ms >= LEAST_START_MS
 
 
-def is_caught(worker: Worker, listener: socket.socket, services: Services) -> bool:
-    """Whether stopped processes of the worker hold a connection that they had accepted."""
-    name = str(listener.getsockname())
+def is_caught(worker: Worker, name: str, services: Services) -> bool:
+    """Whether stopped processes of the worker hold a connection that they had accepted at the socket of that name."""
     for pid in _stopped(worker, services):
         with contextlib.suppress(OSError):
             if remote.sockets_named(pid, name):

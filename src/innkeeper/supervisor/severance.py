@@ -23,12 +23,14 @@ _SHARE = 10  # times as long as one message took passes before a worker's next i
 _LONGEST = 0.1  # seconds; but no longer than this
 
 
-def sever(worker: Worker, listener: socket.socket, inodes: Any, services: Services) -> None:
-    """Have nginx see the end of these connections of a worker's, which are about to be closed, as a reset."""
+def sever(worker: Worker, name: str, inodes: Any, services: Services) -> None:
+    """Have nginx see the end of these connections of a worker's, which are about to be closed, as a reset.
+
+    `name` is that of its site's socket.
+    """
     began = time.monotonic()
     if not isinstance(inodes, list) or began < worker.may_sever:
         return
-    name = str(listener.getsockname())
     ends = set()
     for inode in inodes[:_MOST]:
         if isinstance(inode, int) and 0 < inode < 1 << 32:

@@ -39,6 +39,7 @@ class Site:
         "_services",
         "_timers",
         "_worker",
+        "address",
         "cold_start_ms",
         "listener",
         "problems",
@@ -53,6 +54,7 @@ class Site:
     def __init__(self, spec: SiteSpec, listener: socket.socket, services: Services) -> None:
         self.spec = spec
         self.listener = listener
+        self.address = str(listener.getsockname())  # of all its connections, which outlive it
         self.state = State.ASLEEP if spec.enabled else State.DISABLED
         self.problems: dict[str, Problem] = {}
         self.wakes = 0
@@ -296,7 +298,7 @@ class Site:
 
     def _on_broken_off(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
         """Answers of a worker's will not be whole: one failed in the middle, or its process is to be ended."""
-        severance.sever(worker, self.listener, message.get("sockets"), self._services)
+        severance.sever(worker, self.address, message.get("sockets"), self._services)
         if event == "slow":
             self._flag("slow")
             self.note(troubles.too_slow(self.spec))
@@ -396,7 +398,7 @@ class Site:
 
     def _on_resting(self, worker: Worker) -> None:
         """Its processes are stopped. A connection that they had accepted before that brings them back at once."""
-        if hibernation.is_caught(worker, self.listener, self._services):
+        if hibernation.is_caught(worker, self.address, self._services):
             self._thaw()
             return
         self._services.wakeups.arm(self.listener.fileno())
