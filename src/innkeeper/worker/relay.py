@@ -119,7 +119,8 @@ class Conversation:
         asking = asyncio.ensure_future(self._ask(self._command, head))
         try:
             await self._answer(self._command)
-            self._writer.write_eof()
+            if not self._writer.is_closing():
+                self._writer.write_eof()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(asking, _LINGER)
         finally:
@@ -157,9 +158,11 @@ class Conversation:
                     await loop.sock_sendall(command, piece)
                 except OSError:
                     takes = False
-            piece = await self._reader.read(CHUNK)
-        if not self._writer.transport.is_closing():
-            self.abandon()  # the visitor has gone
+            try:
+                piece = await self._reader.read(CHUNK)
+            except OSError:  # with a part of the answer unread
+                break
+        self.abandon()  # the visitor has gone
 
     async def _answer(self, command: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,66 @@
+"""The relay before a command: when one side goes, the other is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from innkeeper.worker.relay import Relay
+
+ASKED = b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n"
+SAID = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + bytes(2000)
+Command = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+async def says_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An answer that has no end."""
+    writer.write(SAID)
+    while True:
+        writer.write(bytes(1 << 16))
+        await writer.drain()
+
+
+async def waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An answer that is not over, while there is nothing to say."""
+    writer.write(SAID)
+    await reader.read()
+
+
+@pytest.mark.parametrize("command", [says_all, waits])
+def test_a_visitor_who_breaks_off_a_download_is_told_to_the_command(tmp_path: Path, command: Command) -> None:
+    async def play() -> None:
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, told: wrong.append(told))
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError):
+                await reader.readuntil(b"\r\n\r\n")
+                await command(reader, writer)
+            writer.close()
+            over.set()
+
+        place = str(tmp_path / "command")
+        relay = Relay(0, 60.0, 0.0, place, lambda: None)
+        async with (
+            await asyncio.start_unix_server(serve, place),
+            await asyncio.start_unix_server(relay.accept, tmp_path / "site"),
+        ):
+            with socket.socket(socket.AF_UNIX) as visitor:
+                visitor.setblocking(False)
+                await loop.sock_connect(visitor, str(tmp_path / "site"))
+                await loop.sock_sendall(visitor, ASKED)
+                assert await loop.sock_recv(visitor, 1000)
+            async with asyncio.timeout(5):
+                await over.wait()
+                await relay.emptied()
+
+    wrong: list[Any] = []
+    asyncio.run(play())
+    assert not wrong
