@@ -100,3 +100,34 @@ def test_an_app_that_falls_asleep_ends_as_python_does(
     log = node.log(domain, "error")
     assert [text for text in ["LookupError: nobody is at home", *errors] if text not in log] == []
     assert node.get(domain).status == 200
+
+
+FAILING_SHUTDOWN = """
+import atexit, contextlib
+from fastapi import FastAPI
+folder = "/home/alice/ending-badly/"
+atexit.register(lambda: open(folder + "atexit", "w").write("called"))
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    yield
+    raise LookupError("the pool has run dry")
+app = FastAPI(lifespan=lifespan)
+files = []
+@app.get("/")
+async def index():
+    files.extend(open(folder + str(number), "wb", buffering=0) for number in range(4))
+    return "served"
+"""
+
+
+def test_an_app_that_fails_at_its_shutdown_is_heard_in_its_log_and_ends_as_others_do(node: Node) -> None:
+    domain = "ending-badly.test"
+    node.tenant("alice")
+    folder = node.put("alice", "/home/alice/ending-badly/marker", "").parent
+    node.app(domain, FAILING_SHUTDOWN, kind="asgi", app="idle = 1")
+    assert node.get(domain).status == 200
+    node.await_state(domain, "asleep")
+    await_true(lambda: "LookupError: the pool has run dry" in node.log(domain, "error"), 10)
+    assert "/innkeeper/worker/" not in node.log(domain, "error")
+    await_true(lambda: (folder / "atexit").exists(), 10)
+    assert [(folder / str(number)).read_bytes() for number in range(4)] == [b""] * 4

@@ -7,6 +7,7 @@ look ten times a second whether it is to end. What is used of it is the part tha
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from typing import Any, List
@@ -85,7 +86,10 @@ class AsgiServer(Server):
         )
         await stopped.wait()
         await _let_finish(state.tasks)
-        await lifespan.stop()
+        try:
+            await lifespan.stop()
+        except Exception as error:  # the app's own, and in nobody's way
+            os.write(2, application.explain(error).encode(errors="backslashreplace"))
         del server
 
 

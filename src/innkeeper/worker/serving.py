@@ -151,6 +151,7 @@ class Server:
         except RuntimeError as error:  # the tenant has as many threads and processes as it may
             self.fail(error)
         os.close(self._given.stderr)
+        self._given = self._given._replace(stderr=2)  # the number is free for what the app opens next
         os.set_inheritable(self._given.listener, False)
         processes.be_prompt()  # not before: who starts lets those go first who serve
         with contextlib.suppress(ValueError, RuntimeError, OSError):
