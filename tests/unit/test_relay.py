@@ -64,3 +64,40 @@ def test_a_visitor_who_breaks_off_a_download_is_told_to_the_command(tmp_path: Pa
     wrong: list[Any] = []
     asyncio.run(play())
     assert not wrong
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_who_finds_the_commands_queue_full_waits_for_as_long_as_a_request_may(
+    tmp_path: Path, accepts: bool
+) -> None:
+    async def play() -> None:
+        late: list[bool] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            writer.close()
+
+        async def ask() -> bytes:
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "site")
+            writer.write(ASKED)
+            answer = await reader.read()
+            writer.close()
+            return answer[:12]
+
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "command"))
+            listener.listen(1)
+            limit = 60.0 if accepts else 0.5
+            relay = Relay(0, limit, 0.0, str(tmp_path / "command"), lambda: late.append(True))
+            async with await asyncio.start_unix_server(relay.accept, tmp_path / "site"), asyncio.timeout(20):
+                asking = asyncio.gather(*(ask() for _ in range(6)))
+                await asyncio.sleep(0.2)
+                assert not asking.done()
+                if accepts:
+                    await asyncio.start_unix_server(serve, sock=listener, backlog=1)
+                assert await asking == [b"HTTP/1.1 204" if accepts else b"HTTP/1.1 504"] * 6
+                await relay.emptied()
+                assert len(late) == (0 if accepts else 6)
+
+    asyncio.run(play())

@@ -97,7 +97,7 @@ class Program:
 
 
 async def connect(address: Address) -> socket.socket:
-    """A connection to where a program listens. OSError when it does not accept any."""
+    """A connection to where a program listens, as soon as it has room. OSError when it accepts none."""
     if isinstance(address, str):
         connection = socket.socket(socket.AF_UNIX)
     else:
@@ -105,11 +105,25 @@ async def connect(address: Address) -> socket.socket:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setblocking(False)
     try:
-        await asyncio.get_running_loop().sock_connect(connection, address)
+        if isinstance(address, str):
+            await _stand_in_line(connection, address)
+        else:
+            await asyncio.get_running_loop().sock_connect(connection, address)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+async def _stand_in_line(connection: socket.socket, path: str) -> None:
+    """Connect to a Unix socket. That its queue is full is told at once, and not when there is room again; event
+    loops take it for a connection that is under way."""
+    while True:
+        try:
+            connection.connect(path)
+            return
+        except BlockingIOError:
+            await asyncio.sleep(LOOK)
 
 
 async def _accepts(address: Address) -> bool:

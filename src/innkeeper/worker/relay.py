@@ -42,6 +42,7 @@ class Relay:
         self._open: Set[Conversation] = set()
         self._finished = 0
         self._parting: Optional[asyncio.Task[None]] = None
+        self._line = asyncio.Lock()  # of those who wait for room in the queue of a Unix socket
 
     def finished(self) -> int:
         """How many conversations have come to their end."""
@@ -68,7 +69,10 @@ class Relay:
 
     async def connect(self) -> socket.socket:
         """A connection to the command. OSError when it does not accept any."""
-        return await program.connect(self._address)
+        if not isinstance(self._address, str):
+            return await program.connect(self._address)
+        async with self._line:
+            return await program.connect(self._address)
 
     def note_late(self) -> None:
         self._on_late()
@@ -114,7 +118,13 @@ class Conversation:
         if self._relay.largest_body and length and int(length[1]) > self._relay.largest_body:
             await self._say(413, "Content Too Large", answering.TOO_LARGE)
             return
-        self._command = await self._relay.connect()
+        self._attend()
+        try:
+            self._command = await asyncio.wait_for(self._relay.connect(), self._relay.timeout)
+        except asyncio.TimeoutError:  # others filled its queue all the time
+            self._relay.note_late()
+            await self._give_up()
+            return
         self._watch()
         asking = asyncio.ensure_future(self._ask(self._command, head))
         try:
