@@ -274,7 +274,11 @@ class First:
         due = [at for at in (self._deadline, self._respawn_at, self._tidy_at, self._touch.due) if at]
         due += [log.resume for log in self._logs if log.resume]
         if not self._resting:
-            due += [child.doomed or child.heard + self._order.timeout + SILENCE for child in self._children]
+            due += [
+                child.doomed or child.heard + self._order.timeout + SILENCE
+                for child in self._children
+                if child.doomed or child.loaded
+            ]
         return max(1, int((min(due) - time.monotonic()) * 1000) + 1) if due else -1
 
     def _keep_time(self) -> None:
