@@ -73,6 +73,16 @@ TAKEN_AWAY: dict[str, tuple[tuple[str, ...], str, str]] = {
     ),
     "runtimes": (elsewhere(f"mount -t tmpfs none {RUNTIMES}"), "runtimes", "scripts/setup"),
 }
+CHOOSY_NFT = """cp /usr/sbin/nft /run/ik-nft-itself
+cat > /run/ik-nft <<'END'
+#!/bin/sh
+[ "$1" = -f ] || exec /run/ik-nft-itself "$@"
+rules=$(cat)
+case $rules in *"dport "[1-9]*) echo "out of memory" >&2; exit 1;; esac
+echo "$rules" | /run/ik-nft-itself "$@"
+END
+chmod 755 /run/ik-nft
+mount --bind /run/ik-nft /usr/sbin/nft"""  # it takes rules on trial, and not those that open a port
 WALLS = ("namespaces", "seccomp", "landlock", "nftables", "control groups")
 
 
@@ -133,6 +143,10 @@ def test_full_isolation_is_refused_without_any_one_wall(what: str) -> None:
         assert done.returncode == 2
         assert f"{TAKEN_AWAY[what][1]}:" in done.stderr
         assert "innkeeper doctor" in done.stderr
+        tables = subprocess.run(
+            ["/usr/sbin/nft", "list", "tables"], capture_output=True, text=True, check=True
+        )
+        assert node.layout.table not in tables.stdout.split()
     finally:
         node.close()
 
@@ -150,3 +164,19 @@ def test_the_best_that_can_be_had_serves(what: str) -> None:
         assert TAKEN_AWAY[what][1] in said
     finally:
         node.close()
+
+
+def test_rules_that_are_refused_though_others_are_taken_leave_the_isolation_reduced(tmp_path: Path) -> None:
+    choosy = elsewhere(CHOOSY_NFT)
+    assert examine(tmp_path, choosy)[1]["nftables"]["ok"]
+    strict = Node(settings='isolation = "full"\n', prefix=choosy)
+    lenient = Node(prefix=choosy)
+    try:
+        with pytest.raises(AssertionError, match=r"nftables: no rules can be set \(out of memory\)"):
+            strict.start()
+        lenient.start()
+        assert lenient.status()["isolation"] == "reduced"
+        assert "out of memory" in lenient.words.read_text()
+    finally:
+        strict.close()
+        lenient.close()

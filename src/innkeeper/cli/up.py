@@ -63,10 +63,11 @@ def up(
     closed = _find_way(layout, settings)
     lock = _prepare(layout, settings)
     _check_runtime(layout, settings)
-    isolation = _check_host(layout, settings)
     open_files = processes.raise_file_limit(_WANTED_FILES)
     listeners = [_listen(address) for address in http or ()] or _inherit() or [_listen("0.0.0.0:80")]
     addresses = [listener.getsockname()[:2] for listener in listeners]
+    no_rules = _close_network(layout, settings, addresses)
+    isolation = _check_host(layout, settings, no_rules)
     nginx.install(layout, settings, addresses, open_files=open_files)
     doors: list[int] = []
     with contextlib.suppress(OSError):  # said already, and the supervisor goes on without limits
@@ -80,11 +81,8 @@ def up(
         lambda: print("innkeeper: ready", flush=True),
     )
     processes.prefer_to_keep()
-    closed_network = _close_network(layout, settings, addresses)
     status = keeper.run()
-    if closed_network:
-        with contextlib.suppress(OSError):
-            firewall.remove(layout.table)
+    _open_network(layout)
     with contextlib.suppress(OSError):
         cgroups.leave(cgroups.find(confines.group_name(layout)))
     lock.close()
@@ -150,10 +148,14 @@ def _prepare(layout: Layout, settings: NodeSettings) -> socket.socket:
     return os.fdopen(descriptor, "w")  # type: ignore[return-value]
 
 
-def _check_host(layout: Layout, settings: NodeSettings) -> str:
-    """Say loudly what this machine does not permit, or refuse; returns the isolation that is to be had."""
-    missing = [facility for facility in facilities.walls(layout) if not facility.ok]
+def _check_host(layout: Layout, settings: NodeSettings, no_rules: str | None) -> str:
+    """Say loudly what this machine does not permit, or refuse; returns the isolation that is to be had.
+
+    `no_rules`: why the tenants' network rules are not in force, if so.
+    """
+    missing = [facility for facility in facilities.walls(layout, no_rules) if not facility.ok]
     if missing and settings.isolation == "full":
+        _open_network(layout)
         reasons = "; ".join(f"{facility.name}: {facility.found}" for facility in missing)
         fail(
             f'isolation = "full" is asked for, and is not to be had on this machine: {reasons}',
@@ -176,8 +178,8 @@ def _check_host(layout: Layout, settings: NodeSettings) -> str:
     return "reduced" if missing else "full"
 
 
-def _close_network(layout: Layout, settings: NodeSettings, served: list[tuple[str, int]]) -> bool:
-    """Put the tenants' network rules in force; False where that can't be done, which was said already.
+def _close_network(layout: Layout, settings: NodeSettings, served: list[tuple[str, int]]) -> str | None:
+    """Put the tenants' network rules in force; why that can't be done, or None.
 
     The node's own sites may be reached by all: a site may well ask another one that happens to be here.
     """
@@ -189,9 +191,15 @@ def _close_network(layout: Layout, settings: NodeSettings, served: list[tuple[st
     )
     try:
         firewall.install(rules)
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def _open_network(layout: Layout) -> None:
+    """Take the tenants' network rules away, where there are any."""
+    with contextlib.suppress(OSError):
+        firewall.remove(layout.table)
 
 
 def _listen(address: str) -> socket.socket:

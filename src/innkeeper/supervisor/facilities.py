@@ -34,8 +34,8 @@ class Facility(NamedTuple):
     wall: bool = False
 
 
-def walls(layout: Layout) -> Iterator[Facility]:
-    """The facilities that tenants are kept apart by."""
+def walls(layout: Layout, no_rules: str | None) -> Iterator[Facility]:
+    """The facilities that tenants are kept apart by; `no_rules`: why the packet filter takes no rules, if so."""
     refused = namespaces.permitted()
     yield Facility(
         "namespaces",
@@ -63,11 +63,10 @@ def walls(layout: Layout) -> Iterator[Facility]:
         "boot Linux 6.12 or newer with landlock in the parameter lsm= (Debian 13 has it; Debian 12 in its backports)",
         wall=True,
     )
-    refused = firewall.reason(f"innkeeper_try_{layout.identity}")
     yield Facility(
         "nftables",
-        refused is None,
-        f"no rules can be set ({refused})" if refused else "one table for all tenants",
+        no_rules is None,
+        f"no rules can be set ({no_rules})" if no_rules else "one table for all tenants",
         "sites can reach services on this machine, private networks and the metadata service of a cloud",
         "run the node with CAP_NET_ADMIN"
         if shutil.which("nft", path=os.defpath + ":/usr/sbin:/sbin")
@@ -126,7 +125,8 @@ def helpful(layout: Layout) -> Iterator[Facility]:
 
 def all_of(layout: Layout) -> list[Facility]:
     """Every facility, walls first."""
-    return [*walls(layout), *helpful(layout)]
+    no_rules = firewall.reason(f"innkeeper_try_{layout.identity}")
+    return [*walls(layout, no_rules), *helpful(layout)]
 
 
 def _landlock(version: int) -> str:
