@@ -338,6 +338,42 @@ def test_an_open_websocket_keeps_the_site_awake_until_it_has_lasted_long_enough(
     assert node.get(domain).status == 200
 
 
+BACKGROUND = """
+import asyncio, os
+from fastapi import BackgroundTasks, FastAPI
+app = FastAPI()
+
+async def work():
+    try: await asyncio.sleep(6)
+    except BaseException as error: print(repr(error), flush=True); raise
+    with open(os.path.expanduser("~/done"), "a") as file: file.write("VERSION")
+
+@app.get("/")
+async def index(): return "VERSION"
+
+@app.get("/work")
+async def start(tasks: BackgroundTasks):
+    tasks.add_task(work)
+    return "queued"
+"""
+
+
+def test_a_background_task_is_neither_late_nor_cut_off(node: Node) -> None:
+    """By `timeout`, by falling asleep, or by a reload: the visitor has had the answer long ago."""
+    domain = "tasks-asgi.test"
+    node.app(domain, BACKGROUND, kind="asgi", app="timeout = 2\nidle = 1")
+    done = node.layout.on_host("alice", "/home/alice/done")
+    assert node.get(domain, "/work").text == '"queued"'
+    time.sleep(4)
+    assert node.state(domain) == "serving"
+    assert node.get(domain, "/work").text == '"queued"'
+    node.app(domain, BACKGROUND.replace("VERSION", "2"), kind="asgi", app="timeout = 2\nidle = 1")
+    await_true(lambda: node.get(domain).text == '"2"', 5)
+    await_true(lambda: done.exists() and done.read_text() == "VERSION" * 2, 15)
+    assert node.show(domain)["problems"] == []
+    node.await_state(domain, "asleep")
+
+
 def test_a_site_changes_from_wsgi_to_asgi_and_back_without_a_failed_request(node: Node) -> None:
     domain = "kinds.test"
     node.app(domain)

@@ -101,3 +101,52 @@ def test_who_finds_the_commands_queue_full_waits_for_as_long_as_a_request_may(
                 assert len(late) == (0 if accepts else 6)
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        (
+            [b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n\r\nhi"],
+            b"HTTP/1.1 200 OK\r\n\r\nhi",
+        ),
+        (
+            [b"HTTP/1.1 100 Continue\r\n\r", b"\n", b"HTTP/1.1 102 P\r\n\r\n", b"HTTP/1.1 204 No\r\n\r\n"],
+            b"HTTP/1.1 204 No\r\n\r\n",
+        ),
+        (
+            [b"HTTP/1.1 101 Switching Protocols\r\n\r\n", b"frames"],
+            b"HTTP/1.1 101 Switching Protocols\r\n\r\nframes",
+        ),
+        ([b"HTTP/1.1 2", b"00 OK\r\n", b"a: b\r\n\r\n", b"body"], b"HTTP/1.1 200 OK\r\na: b\r\n\r\nbody"),
+        ([b"no head at all"], b"no head at all"),
+    ],
+)
+def test_what_a_command_says_before_its_answer_is_left_out(
+    tmp_path: Path, said: list[bytes], heard: bytes
+) -> None:
+    """nginx would take the first head for the answer's."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for piece in said:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        writer.close()
+
+    async def play() -> bytes:
+        place = str(tmp_path / "command")
+        relay = Relay(0, 60.0, 0.0, place, lambda: None)
+        async with (
+            await asyncio.start_unix_server(serve, place),
+            await asyncio.start_unix_server(relay.accept, tmp_path / "site"),
+        ):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "site")
+            writer.write(ASKED)
+            async with asyncio.timeout(10):
+                answer = await reader.read()
+            writer.close()
+            return answer
+
+    assert asyncio.run(play()) == heard

@@ -79,7 +79,7 @@ class AsgiServer(Server):
             backlog=_BACKLOG,
         )
         self.become_ready(
-            Attended(listener.fileno(), exchanges.oldest),
+            Attended(listener.fileno(), exchanges.oldest, lambda: exchanges.under_way),
             exchanges.finished,
             finish=lambda: loop.call_soon_threadsafe(stopped.set),
             on_gate=lambda: loop.call_soon_threadsafe(exchanges.say_farewell),

@@ -2,8 +2,9 @@
 
 A request counts as neglected since the app last received or sent anything for it. It is not neglected while the
 app waits for the visitor: for more of the body, or to have a piece of the answer taken. How long that may be is up to
-nginx. WebSockets and event streams are never neglected: they stay open until one side ends them, the process is
-replaced, or they have lasted for as long as the site allows.
+nginx. When the answer is sent, the app may go on for as long as it likes. WebSockets and event streams are never
+neglected: they stay open until one side ends them, the process is replaced, or they have lasted for as long as the
+site allows.
 """
 
 from __future__ import annotations
@@ -78,6 +79,11 @@ class Exchanges:
             one.end()
             self._open.discard(one)
             self._finished += 1
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the app is not done with one of them, be it answered already."""
+        return bool(self._open)
 
     @property
     def leaving(self) -> bool:
@@ -261,7 +267,9 @@ class _Request(_Exchange):
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self._complete = True
         await self._hand_over(message)
-        if self._streams and not self._complete:
+        if self._complete:  # what the app does now, nobody waits for: a background task takes its time
+            self.seen, self._may_last = _NEVER, True
+        elif self._streams:
             self._last()
 
     @property

@@ -19,6 +19,9 @@ _LINGER = 5.0  # seconds that what is left of a request is read after the answer
 _STREAM = re.compile(
     rb"HTTP/1\.[01] 101 |.*\r\ncontent-type:[ \t]*text/event-stream", re.IGNORECASE | re.DOTALL
 )
+_INTERIM = re.compile(
+    rb"HTTP/1\.[01] 1(?!01)\d\d[ \r].*?\r\n\r\n", re.DOTALL
+)  # which nginx takes for the answer
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -184,15 +187,18 @@ class Conversation:
                 if not self._answered:
                     raise
                 return  # it has closed without reading all of the body; what it had said came before
-            if not piece:
+            if not piece and not head:
                 return
             self._attend()
-            self._answered = True
             if head is not None:
                 head += piece
-                if b"\r\n\r\n" in head or len(head) > _LONGEST_HEAD:
-                    self._note_kind(head.partition(b"\r\n\r\n")[0])
-                    head = None
+                while interim := _INTERIM.match(head):
+                    head = head[interim.end() :]
+                if piece and b"\r\n\r\n" not in head and len(head) <= _LONGEST_HEAD:
+                    continue
+                self._note_kind(head.partition(b"\r\n\r\n")[0])
+                piece, head = head, None
+            self._answered = True
             self._writer.write(piece)
             self.is_held_up = True
             await self._writer.drain()

@@ -99,15 +99,21 @@ class InFlight:
 
 class Attended(InFlight):
     """Requests whose age is that of the most neglected one. What is neglected for too long is given up one by
-    one, by the process itself; it is ended only when its event loop does not even come to that."""
+    one, by the process itself; it is ended only when its event loop does not even come to that.
 
-    def __init__(self, listener: int, oldest: Callable[[], float]) -> None:
+    One whose answer is sent is in flight for as long as the app goes on with it.
+    """
+
+    def __init__(
+        self, listener: int, oldest: Callable[[], float], under_way: Callable[[], bool] = bool
+    ) -> None:
         super().__init__(listener)
         self._oldest = oldest
+        self._under_way = under_way
 
     def look(self) -> float:
         """Seconds since anything was last done for the most neglected request; 0 when none is in flight."""
-        if not super().look():
+        if not super().look() and not self._under_way():
             return 0.0
         return max(1e-6, time.monotonic() - self._oldest() - _HEAD_START)
 
