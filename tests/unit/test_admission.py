@@ -158,3 +158,21 @@ def test_all_of_many_begin(tenants: int) -> None:
         hall.admission.leave(waiting[hall.begun[ended]])
         ended += 1
     assert len(hall.begun) == len(set(hall.begun)) == 1000
+
+
+def test_any_number_of_starts_may_fail_at_once() -> None:
+    hall = Hall(places=2, longest=2000)
+    busy = hall.enter("x/1", "y/1")
+    failed: list[str] = []
+
+    def begin_in_vain(who: Wanting) -> None:
+        hall.admission.leave(who)
+        failed.append(who.name)
+
+    for number in range(1500):
+        who = Wanting("a", f"a/{number}")
+        hall.admission.enter(who, lambda who=who: begin_in_vain(who), lambda: None)
+    hall.enter("z/1")
+    hall.admission.leave(busy[0])
+    assert len(failed) == 1500
+    assert hall.begun == ["x/1", "y/1", "z/1"]

@@ -71,6 +71,7 @@ class Admission:
             tuple[int, float, int, str]
         ] = []  # a heap: starts under way, `due`, `number`, tenant
         self._number = 0
+        self._advancing = False
 
     def enter(self, who: Entrant, start: Callable[[], None], refuse: Callable[[], None]) -> None:
         """Call `start` now or at its turn; or `refuse` when the line is full, now or for another's sake."""
@@ -130,14 +131,22 @@ class Admission:
 
     def _advance(self) -> None:
         """Let those begin for whom there is a place."""
-        while self._length and len(self._taken) < self._places:
-            tenant = self._next()
-            if tenant is None:
-                return
-            entry = heapq.heappop(self._lines[tenant])
-            self._put(tenant, self._lines[tenant])
-            del self._queued[entry.who]
-            self._begin(entry.who, entry.start)
+        if (
+            self._advancing
+        ):  # a start has failed at once; its place is given away below, and not deeper and deeper
+            return
+        self._advancing = True
+        try:
+            while self._length and len(self._taken) < self._places:
+                tenant = self._next()
+                if tenant is None:
+                    return
+                entry = heapq.heappop(self._lines[tenant])
+                self._put(tenant, self._lines[tenant])
+                del self._queued[entry.who]
+                self._begin(entry.who, entry.start)
+        finally:
+            self._advancing = False
 
     def _rank(self, tenant: str) -> None:
         """Note where a tenant stands now; what was noted before holds no longer."""
