@@ -40,7 +40,7 @@ def _all(here: Context) -> tuple[dict[str, RuntimeSpec], str]:
     if not here.layout.runtimes.is_dir():
         found = runtimes.built_in()
         return found, max(found, default="")
-    return runtimes.load(here.layout, settings, lambda _: None)  # faults are told by `list`
+    return runtimes.load(runtimes.folder(here.layout), settings, lambda _: None)  # faults are told by `list`
 
 
 def _known(here: Context, name: str) -> RuntimeSpec:

@@ -99,7 +99,9 @@ def _read_settings(layout: Layout) -> NodeSettings:
 def _check_runtime(layout: Layout, settings: NodeSettings) -> None:
     """Refuse a `default_runtime` that is not there: no site that names none could be served."""
     wanted = settings.default_runtime
-    if wanted and wanted not in (known := runtimes.load(layout, settings, lambda _: None)[0]):
+    if wanted and wanted not in (
+        known := runtimes.load(runtimes.folder(layout), settings, lambda _: None)[0]
+    ):
         fail(
             f"innkeeper.toml: `default_runtime` is {wanted!r}, and this node has no runtime of that name",
             f"Runtimes of this node: {', '.join(sorted(known)) or 'none'}. Name one of them, or leave the line out.",

@@ -26,18 +26,23 @@ def built_in() -> dict[str, RuntimeSpec]:
     return found
 
 
+def folder(layout: Layout) -> Folder[RuntimeSpec]:
+    """The files of the runtimes that were added, not read yet."""
+    return Folder[RuntimeSpec](layout.runtimes, lambda name, text, file: parse_runtime(name, text, file=file))
+
+
 def load(
-    layout: Layout, settings: NodeSettings, log: Callable[[str], None]
+    added: Folder[RuntimeSpec], settings: NodeSettings, log: Callable[[str], None]
 ) -> tuple[dict[str, RuntimeSpec], str]:
-    """All runtimes by name, and the name of the default one ("" when there is none)."""
+    """All runtimes by name, and the name of the default one ("" when there is none).
+
+    `added` is read anew. Of a file that is broken meanwhile the runtime stays what it was.
+    """
     own = built_in()
-    folder = Folder[RuntimeSpec](
-        layout.runtimes, lambda name, text, file: parse_runtime(name, text, file=file)
-    )
-    folder.load()
-    for fault in folder.faults.values():
+    added.load()
+    for fault in added.faults.values():
         log(f"{fault.message} {fault.hint}")
-    found = {**own, **folder.specs}
+    found = {**own, **added.specs}
     # Ours as long as there is one: a runtime that is added is not to take over the sites that name none.
     default = settings.default_runtime or max(own or found, key=_age, default="")
     if not found:

@@ -29,6 +29,7 @@ class Upkeep:
         self._services = services
         self._learning = services.learning
         self._nursery: Nursery = services.nursery
+        self._folder = runtimes.folder(services.layout)
 
     def open(self, legacy: Legacy) -> None:
         """Have the zygotes of all runtimes started or taken over."""
@@ -39,10 +40,10 @@ class Upkeep:
         """A runtime's file was written or deleted."""
         specs, default = self._load()
         self._nursery.follow(specs, default)
-        self._learning.keep_only(set(specs))
+        self._learning.keep_only({*specs, *self._folder.faults})
 
     def _load(self) -> tuple[dict[str, RuntimeSpec], str]:
-        return runtimes.load(self._services.layout, self._services.settings, self._services.log)
+        return runtimes.load(self._folder, self._services.settings, self._services.log)
 
     def _look(self) -> None:
         asyncio.get_running_loop().call_later(INTERVAL, self._look)
@@ -57,10 +58,17 @@ class Upkeep:
 
     # ── environments that were replaced ──────────────────────────────────────────────────────────────────
 
-    def _in_use(self) -> set[str]:
-        """The Pythons that a runtime names, or that a zygote or a worker stands on."""
+    def _in_use(self) -> set[str] | None:
+        """The Pythons that a runtime names, or that a zygote or a worker stands on.
+
+        None where a runtime's file can't be read: it may name any. In a thread, so the files are read apart.
+        """
         workers = list(self._services.workers.values())
-        named = {spec.python for spec in self._load()[0].values()}
+        folder = runtimes.folder(self._services.layout)
+        folder.load()
+        if folder.faults:
+            return None
+        named = {spec.python for spec in folder.specs.values()}
         return named | {worker.python for worker in workers} | self._nursery.places()
 
     # ── what is asked ────────────────────────────────────────────────────────────────────────────────────
@@ -95,14 +103,16 @@ class Upkeep:
         return {"default": self._nursery.default, "runtimes": found}
 
 
-def _sweep(directory: Path, in_use: Callable[[], set[str]]) -> None:
-    """Delete the environments in `directory` that are not in use any more."""
+def _sweep(directory: Path, in_use: Callable[[], set[str] | None]) -> None:
+    """Delete the environments in `directory` that are not in use any more, if it can be told which those are."""
     if not directory.is_dir():
         return
     lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         used = in_use()
+        if used is None:
+            return
         for environment in directory.iterdir():
             if environment.is_dir() and str(environment / "bin/python") not in used:
                 shutil.rmtree(environment, ignore_errors=True)
