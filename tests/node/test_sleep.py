@@ -204,6 +204,28 @@ def test_supervisor_killed_again_and_again_while_sites_wake_and_sleep(own_node: 
     await_true(lambda: not [pid for pid in node.pids() if _is_first(pid)], 10)
 
 
+def test_a_worker_that_was_ordered_by_a_killed_supervisor_is_known(own_node: Node) -> None:
+    """It is forked while the next one calls the roll."""
+    node = own_node
+    node.app("ordered.test", answer="ordered")
+    supervisor = node.status()["supervisor_pid"]
+    takers = [pid for pid in node.pids() if _name(pid) == "ik orders"]
+    for pid in takers:
+        os.kill(pid, signal.SIGSTOP)
+    visitor = threading.Thread(target=node.get, args=["ordered.test"])
+    visitor.start()
+    try:
+        node.await_state("ordered.test", "starting")
+        os.kill(supervisor, signal.SIGKILL)
+    finally:
+        for pid in takers:
+            os.kill(pid, signal.SIGCONT)
+    visitor.join()
+    found = node.await_state("ordered.test", "serving")
+    assert found["pid"] and alive(found["pid"])
+    assert node.status()["supervisor_pid"] != supervisor
+
+
 def test_nginx_killed_is_started_again(own_node: Node) -> None:
     node = own_node
     node.app("n.test")

@@ -41,8 +41,10 @@ def recover(custody: Custody) -> Legacy:
 class Roll:
     """The roll-call of adopted workers: each is asked to report, and then handed to its site."""
 
-    def __init__(self, kept: list[Kept], custody: Custody) -> None:
+    def __init__(self, kept: list[Kept], custody: Custody, present: dict[int, Worker]) -> None:
+        """Who is there is in `present` at once, by identity: it may be said to be forked at any moment."""
         self.workers: list[Worker] = []
+        self._present = present
         self._custody = custody
         self._condition: dict[Worker, str] = {}
         self._complete = asyncio.Event()
@@ -55,6 +57,7 @@ class Roll:
             if len(entry.descriptors) > 1:
                 worker.attach(entry.note["pid"], entry.descriptors[1])
             self.workers.append(worker)
+            present[identity] = worker
             worker.ask("report")
 
     async def call(self) -> dict[str, list[tuple[Worker, str]]]:
@@ -80,6 +83,7 @@ class Roll:
             self._condition[worker] = "leaving"
         elif event == "gone":
             self._condition[worker] = "gone"
+            self._present.pop(worker.identity, None)
             self._custody.drop(worker.kept_name)
         if len(self._condition) == len(self.workers):
             self._complete.set()

@@ -93,10 +93,10 @@ class Supervisor:
         legacy = adoption.recover(self._custody)
         self._confines.take_over()
         self._assemble()
-        self.upkeep = Upkeep(self.services)
-        self.upkeep.open(legacy.zygotes)
-        roll = adoption.Roll(legacy.workers, self._custody)
+        roll = adoption.Roll(legacy.workers, self._custody, self.services.workers)
         self.services.last_identity = adoption.highest_identity(legacy.workers)
+        self.upkeep = Upkeep(self.services)
+        self.upkeep.open(legacy.zygotes)  # they may tell of workers that the one before had ordered
         unused = self.node.take_over(legacy.listeners, await roll.call())
         adoption.close(unused, self._custody.drop)
         self.services.routes.sweep(set(self.node.published))

@@ -86,7 +86,6 @@ class Node:
         for domain, found in workers.items():
             site = self.sites.get(domain)
             for worker, _ in found:
-                self.services.workers[worker.identity] = worker
                 if tenant := self.services.tenants.get(worker.tenant):
                     self.services.ports.adopt(tenant.uid, worker.port)
                 self.services.confines.adopt(worker.tenant, worker.group)
