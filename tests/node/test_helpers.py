@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import time
 
@@ -97,6 +98,35 @@ def test_who_goes_away_takes_the_command_along(house: Node) -> None:
     running.kill()
     running.wait()
     await_true(lambda: not any(b"sleep\0" + b"77" in _command(pid) for pid in house.pids()), 10)
+
+
+def test_nor_is_it_run_later_when_nothing_could_be_forked_yet(house: Node) -> None:
+    takers = [pid for pid in house.pids() if _name(pid) == "ik orders"]
+    mark = house.layout.tenant_home("helen") / "late"
+    for pid in takers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        running = subprocess.Popen(
+            house.command("tenant", "run", "helen", "--", "sh", "-c", "sleep 1; touch ~/late")
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(3)
+        running.kill()
+        running.wait()
+        house.status()  # it was heard after that one had gone
+    finally:
+        for pid in takers:
+            os.kill(pid, signal.SIGCONT)
+    house.cli("tenant", "run", "helen", "--", "sleep", "2")
+    assert not mark.exists()
+
+
+def _name(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def _command(pid: int) -> bytes:

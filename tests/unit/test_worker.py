@@ -131,3 +131,17 @@ def test_its_last_words_are_heard_though_it_had_to_wait() -> None:
         assert heard == [*(f"word{number}" for number in range(100)), "gone"]
 
     asyncio.run(play())
+
+
+def test_who_is_killed_before_being_forked_is_gone_at_once() -> None:
+    async def play() -> None:
+        ours, theirs = sockets.pair()
+        heard: list[str] = []
+        worker = Worker(1, "one.test", ours, lambda _, event, __: heard.append(event))
+        worker.kill()
+        worker.kill()
+        assert heard == ["gone"]
+        assert theirs.recv(1) == b""
+        theirs.close()
+
+    asyncio.run(play())

@@ -58,6 +58,7 @@ class Roll:
                 worker.attach(entry.note["pid"], entry.descriptors[1])
             self.workers.append(worker)
             present[identity] = worker
+        for worker in self.workers:
             worker.ask("report")
 
     async def call(self) -> dict[str, list[tuple[Worker, str]]]:

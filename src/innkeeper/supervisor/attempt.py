@@ -73,15 +73,19 @@ class Attempt:
             return None
         return self.settle()
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, worker: Worker, reason: str) -> None:
         """The zygote could not fork."""
-        if worker := self.settle():
+        if worker is not self.worker:
             worker.abandon()
+            return
+        self.settle()
+        worker.abandon()
         self._site.on_start_failed(troubles.refused(reason))
 
     def repeat(self) -> bool:
         """Order it again, for its zygote died before it had forked it; False when that has happened too often."""
-        if (self.worker is not None and self.worker.pid) or self._orders >= _ORDERS:
+        worker = self.worker
+        if (worker is not None and (worker.pid or worker.told)) or self._orders >= _ORDERS:
             return False
         self._order()
         return True

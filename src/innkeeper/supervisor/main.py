@@ -196,6 +196,7 @@ class Supervisor:
     def _on_forked(self, identity: int, pid: int, pidfd: int) -> None:
         worker = self.services.workers.get(identity)
         if worker is None:  # its order was withdrawn meanwhile
+            processes.signal_by_pidfd(pidfd, signal.SIGKILL)
             os.close(pidfd)
             return
         channel, kept = worker.channel.fileno(), os.dup(pidfd)
@@ -207,8 +208,8 @@ class Supervisor:
         worker = self.services.workers.get(identity)
         site = self.node.sites.get(worker.domain) if worker else None
         log(f"no worker could be forked: {reason}")
-        if site is not None:
-            site.refused(reason)
+        if site is not None and worker is not None:
+            site.refused(worker, reason)
         elif worker is not None:
             worker.abandon()
 

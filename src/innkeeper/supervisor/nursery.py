@@ -133,6 +133,11 @@ class Nursery:
             return pair.bare
         return pair.shared
 
+    def withdraw(self, identity: int) -> None:
+        """Forget an order that waits for a zygote, if it does."""
+        for zygote in self._all():
+            zygote.withdraw(identity)
+
     def is_decided_by(self, runtime: str, variables: Iterable[str]) -> bool:
         """Whether one of the environment's variables decides what the runtime's preloaded modules are like."""
         return not self.pairs[runtime].shared.reads.isdisjoint(variables)

@@ -63,7 +63,9 @@ class Services:
         return doors
 
     def forget(self, worker: Worker) -> None:
-        """A worker has ended."""
+        """A worker has ended, or is not to begin."""
+        if not worker.pid:
+            self.nursery.withdraw(worker.identity)
         if self.workers.pop(worker.identity, None) is not None:
             self.confines.leave(worker.tenant, worker.group)
             self.ports.release(worker.port)

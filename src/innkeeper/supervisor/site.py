@@ -199,9 +199,9 @@ class Site:
         troubles.turn_away(self.listener)
         self._timers.later("arm", FLAG_TIME, self._arm)
 
-    def refused(self, reason: str) -> None:
+    def refused(self, worker: Worker, reason: str) -> None:
         """The zygote could not fork."""
-        self._attempt.refuse(reason)
+        self._attempt.refuse(worker, reason)
 
     def on_start_failed(self, problem: Problem) -> None:
         """No new worker: the old one goes on serving, or visitors see a page that says so."""

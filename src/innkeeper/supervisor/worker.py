@@ -95,6 +95,8 @@ class Worker:
     def _signal_end(self) -> None:
         if self._pidfd >= 0:
             processes.signal_by_pidfd(self._pidfd, signal.SIGKILL)
+        else:
+            self.abandon()
 
     def end_within(self, seconds: float) -> None:
         """Kill it then, if it has not ended by itself."""
@@ -112,7 +114,7 @@ class Worker:
         self._hang_up()
 
     def abandon(self) -> None:
-        """Give up an order that was never obeyed: no process will come of it."""
+        """Give up an order that was not obeyed: no process comes of it, or one that is ended at once."""
         self._end()
 
     def _listen(self) -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class Zygote:
         self._doors = doors  # of the control group it is to enter
         self._log = log
         self._channel: socket.socket | None = None
-        self._waiting: list[tuple[Order, list[int]]] = []
+        self._waiting: dict[int, tuple[Order, list[int]]] = {}  # by the order's identity
         self._unanswered: set[int] = set()  # identities of the orders that were sent
         self._retiring = False
         self._restart: asyncio.TimerHandle | None = None
@@ -122,18 +122,22 @@ class Zygote:
                 return
             except OSError as error:
                 self._log(f"runtime {self.runtime.name}: the zygote did not take an order: {error}")
-        self._waiting.append((order, [os.dup(descriptor) for descriptor in descriptors.row()]))
+        self._waiting[order.identity] = order, [os.dup(descriptor) for descriptor in descriptors.row()]
         self.start()
 
-    def give_way(self, successor: Zygote) -> None:
-        """Pass on the orders that wait here, and end as soon as those that were sent are answered."""
-        waiting, self._waiting = self._waiting, []
-        successor.place(waiting)
-        self._retiring = True
-        if not self._unanswered:
-            self.stop()
+    def withdraw(self, identity: int) -> None:
+        """Forget an order, if it waits here."""
+        _, descriptors = self._waiting.pop(identity, (None, []))
+        for descriptor in descriptors:
+            os.close(descriptor)
 
-    def place(self, orders: list[tuple[Order, list[int]]]) -> None:
+    def give_way(self, successor: Zygote) -> None:
+        """Pass on the orders that wait here, and end."""
+        waiting, self._waiting = self._waiting, {}
+        successor.place(waiting.values())
+        self.stop()
+
+    def place(self, orders: Iterable[tuple[Order, list[int]]]) -> None:
         """Take orders whose descriptors are ours from here on."""
         for order, descriptors in orders:
             self.order(order, Descriptors.of(descriptors))
@@ -141,7 +145,18 @@ class Zygote:
                 os.close(descriptor)
 
     def stop(self) -> None:
-        """Let it end; its workers are not touched."""
+        """Let it end for good as soon as the orders that were sent are answered; those that wait are refused.
+
+        Its workers are not touched.
+        """
+        self._retiring = True
+        for identity in list(self._waiting):
+            self.withdraw(identity)
+            self._on_refused(identity, f"the zygote of {self.runtime.name} is gone")
+        if not self._unanswered:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._restart is not None:
             self._restart.cancel()
             self._restart = None
@@ -209,7 +224,7 @@ class Zygote:
                     self._log(f"runtime {self.runtime.name}: {name} is not preloaded: {reason}")
             self._on_ready(message)
         if self._retiring and not self._unanswered:
-            self.stop()
+            self._let_go()
 
     def _note(self, pid: int) -> dict[str, Any]:
         """What a later supervisor has to know of it."""
@@ -220,13 +235,13 @@ class Zygote:
         self.preloaded, self.memory = told["preloaded"], told["memory"]
         self.reads = frozenset(told["reads"])
         self._ready_heard(self)
-        waiting, self._waiting = self._waiting, []
-        self.place(waiting)
+        waiting, self._waiting = self._waiting, {}
+        self.place(waiting.values())
 
     def _on_end(self) -> None:
         """It died. Start it anew at once when orders wait, else soon; a broken runtime is not hammered."""
         was_ready = self.ready
-        self.stop()
+        self._let_go()
         self._unanswered.clear()
         if self._retiring:
             return

@@ -1,0 +1,162 @@
+"""Orders that are not obeyed: withdrawn, refused, and never obeyed later."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from innkeeper.kernel import sockets
+from innkeeper.spec.node import Layout
+from innkeeper.spec.runtime import RuntimeSpec
+from innkeeper.supervisor.attempt import Attempt
+from innkeeper.supervisor.main import Supervisor
+from innkeeper.supervisor.worker import Worker
+from innkeeper.supervisor.zygotes import Zygote
+from innkeeper.worker.order import Descriptors, Order
+
+
+class Warming:
+    """A zygote that becomes ready when the test says so; `far` is its end of the channel."""
+
+    def __init__(self) -> None:
+        self.refused: list[int] = []
+        self._channels: list[socket.socket] = []
+        ours, self.far = sockets.pair()
+        nothing: Any = SimpleNamespace(note=lambda *_: None, drop=lambda *_: None)
+        self.zygote = Zygote(
+            RuntimeSpec(name="small", python="/usr/bin/python3"),
+            Layout(Path("/nowhere")),
+            nothing,
+            walled=False,
+            bare=True,
+            generation=1,
+            wanted=(),
+            on_ready=lambda _: None,
+            on_forked=lambda *_: None,
+            on_refused=lambda identity, _: self.refused.append(identity),
+            doors=list,
+            log=lambda _: None,
+        )
+        self.zygote.adopt(ours, {"pid": 0, "wanted": [], "ready": False})
+
+    def order(self, identity: int) -> socket.socket:
+        """Order a worker; the supervisor's end of its channel."""
+        ours, theirs = sockets.pair()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        with theirs:
+            order = Order(identity=identity, domain="one.test", tenant="alice", uid=1, gid=1)
+            self.zygote.order(order, Descriptors(theirs.fileno(), nothing, nothing, nothing))
+        os.close(nothing)
+        ours.setblocking(False)
+        self._channels.append(ours)
+        return ours
+
+    def close(self) -> None:
+        self.zygote.stop()
+        for channel in (self.far, *self._channels):
+            channel.close()
+
+    async def become_ready(self) -> list[int]:
+        """The identities that it is then ordered."""
+        told = {"python": "3.11", "left_out": {}, "preloaded": [], "memory": 0, "reads": []}
+        sockets.send(self.far, {"ready": True, **told})
+        await asyncio.sleep(0.05)
+        self.far.setblocking(False)
+        found = []
+        while True:
+            try:
+                received = sockets.receive(self.far, 12)
+            except BlockingIOError:
+                return found
+            if received is None:
+                return found
+            found.append(received[0]["identity"])
+            for descriptor in received[1]:
+                os.close(descriptor)
+
+
+def is_open(channel: socket.socket) -> bool:
+    """Whether anybody has the other end."""
+    try:
+        return channel.recv(1) != b""
+    except BlockingIOError:
+        return True
+
+
+def play(scene: Callable[[Warming], Awaitable[None]]) -> None:
+    async def run() -> None:
+        warming = Warming()
+        try:
+            await scene(warming)
+        finally:
+            warming.close()
+
+    asyncio.run(run())
+
+
+def test_an_order_that_is_withdrawn_is_never_obeyed() -> None:
+    async def scene(warming: Warming) -> None:
+        first, second = warming.order(1), warming.order(2)
+        warming.zygote.withdraw(1)
+        warming.zygote.withdraw(3)
+        assert not is_open(first)
+        assert is_open(second)
+        assert await warming.become_ready() == [2]
+        assert warming.refused == []
+
+    play(scene)
+
+
+def test_a_zygote_that_ends_for_good_refuses_what_waits_for_it() -> None:
+    async def scene(warming: Warming) -> None:
+        channels = [warming.order(1), warming.order(2)]
+        warming.zygote.stop()
+        assert warming.refused == [1, 2]
+        assert not any(map(is_open, channels))
+        assert warming.far.recv(1) == b""
+
+    play(scene)
+
+
+def test_what_was_sent_is_answered_before_a_zygote_ends() -> None:
+    async def scene(warming: Warming) -> None:
+        assert await warming.become_ready() == []
+        warming.order(1)
+        warming.zygote.stop()
+        message, given = sockets.receive(warming.far, 12) or ({}, [])
+        assert message["identity"] == 1
+        for descriptor in given:
+            os.close(descriptor)
+        sockets.send(warming.far, {"refused": 1, "reason": "no"})
+        await asyncio.sleep(0.05)
+        assert warming.refused == [1]
+        assert warming.far.recv(1) == b""
+
+    play(scene)
+
+
+def test_a_start_that_was_ended_before_it_was_obeyed_is_not_repeated() -> None:
+    async def run() -> None:
+        repeated: list[bool] = []
+        ours, theirs = sockets.pair()
+        nobody: Any = SimpleNamespace()
+        attempt = Attempt(nobody, nobody)
+        attempt.worker = Worker(1, "one.test", ours, lambda *_: repeated.append(attempt.repeat()))
+        with theirs:
+            attempt.worker.kill()
+        assert repeated == [False]
+
+    asyncio.run(run())
+
+
+def test_what_is_forked_although_its_order_was_withdrawn_is_ended() -> None:
+    supervisor: Any = SimpleNamespace(services=SimpleNamespace(workers={}))
+    with subprocess.Popen(["sleep", "5"]) as process:
+        Supervisor._on_forked(supervisor, 1, process.pid, os.pidfd_open(process.pid))
+    assert process.returncode == -9
