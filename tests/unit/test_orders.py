@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
+
+import pytest
 
 from innkeeper.kernel import sockets
-from innkeeper.spec.node import Layout
+from innkeeper.spec.node import Layout, NodeSettings
 from innkeeper.spec.runtime import RuntimeSpec
+from innkeeper.spec.site import parse_site
+from innkeeper.spec.tenant import TenantSpec
+from innkeeper.supervisor import helpers, starting, zygotes
 from innkeeper.supervisor.attempt import Attempt
+from innkeeper.supervisor.confines import Confines
 from innkeeper.supervisor.main import Supervisor
+from innkeeper.supervisor.nursery import Ground
+from innkeeper.supervisor.ports import Ports
+from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.worker import Worker
 from innkeeper.supervisor.zygotes import Zygote
 from innkeeper.worker.order import Descriptors, Order
@@ -26,6 +36,7 @@ class Warming:
 
     def __init__(self) -> None:
         self.refused: list[int] = []
+        self.doors: Callable[[], list[int]] = list
         self._channels: list[socket.socket] = []
         ours, self.far = sockets.pair()
         nothing: Any = SimpleNamespace(note=lambda *_: None, drop=lambda *_: None)
@@ -40,7 +51,7 @@ class Warming:
             on_ready=lambda _: None,
             on_forked=lambda *_: None,
             on_refused=lambda identity, _: self.refused.append(identity),
-            doors=list,
+            doors=lambda: self.doors(),
             log=lambda _: None,
         )
         self.zygote.adopt(ours, {"pid": 0, "wanted": [], "ready": False})
@@ -51,10 +62,10 @@ class Warming:
         nothing = os.open(os.devnull, os.O_RDWR)
         with theirs:
             order = Order(identity=identity, domain="one.test", tenant="alice", uid=1, gid=1)
+            self._channels.append(ours)
             self.zygote.order(order, Descriptors(theirs.fileno(), nothing, nothing, nothing))
         os.close(nothing)
         ours.setblocking(False)
-        self._channels.append(ours)
         return ours
 
     def close(self) -> None:
@@ -160,3 +171,101 @@ def test_what_is_forked_although_its_order_was_withdrawn_is_ended() -> None:
     with subprocess.Popen(["sleep", "5"]) as process:
         Supervisor._on_forked(supervisor, 1, process.pid, os.pidfd_open(process.pid))
     assert process.returncode == -9
+
+
+def fail(*_: object) -> Any:
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def test_an_order_waits_while_no_zygote_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zygotes, "_RETRY_WAIT", 0.05)
+    tries: list[None] = []
+
+    async def scene(warming: Warming) -> None:
+        warming.doors = lambda: tries.append(None) or fail()
+        warming.far.close()
+        await asyncio.sleep(0.01)
+        before = len(os.listdir("/proc/self/fd"))
+        channels = [warming.order(number) for number in range(5)]
+        await asyncio.sleep(0.5)
+        assert 5 < len(tries) <= 5 + 10
+        assert all(map(is_open, channels))
+        assert len(os.listdir("/proc/self/fd")) == before + 5 * 5
+        warming.zygote.stop()
+        tries.clear()
+        await asyncio.sleep(0.1)
+        assert not tries
+
+    play(scene)
+
+
+class Town:
+    """Services with a zygote that does not get as far as taking an order, and what is told to the keeper."""
+
+    def __init__(self) -> None:
+        self.kept: set[str] = set()
+        self.withdrawn: list[int] = []
+        custody = SimpleNamespace(keep=lambda name, *_: self.kept.add(name), drop=self.kept.discard)
+        zygote = SimpleNamespace(runtime=SimpleNamespace(python="python"), order=fail)
+        nursery = SimpleNamespace(
+            default="small", has=bool, zygote=lambda _: zygote, withdraw=self.withdrawn.append
+        )
+        nothing: Any = SimpleNamespace()
+        self.services = Services(
+            layout=nothing,
+            settings=NodeSettings(),
+            custody=cast("Any", custody),
+            routes=nothing,
+            admission=nothing,
+            wakeups=nothing,
+            nursery=cast("Any", nursery),
+            learning=nothing,
+            ports=Ports("none", lambda _: None),
+            meter=nothing,
+            edge_gid=0,
+            log=lambda _: None,
+            tenants={"alice": TenantSpec(name="alice", uid=70000)},
+        )
+
+
+def test_a_helper_that_can_not_be_ordered_leaves_nothing_behind() -> None:
+    async def run() -> None:
+        town = Town()
+        alice, services = town.services.tenants["alice"], town.services
+        before = os.listdir("/proc/self/fd")
+        with pytest.raises(OSError, match=os.strerror(errno.EAGAIN)):
+            helpers.start(alice, [0, 1, 2], services, lambda *_: None, arguments=("true",))
+        assert os.listdir("/proc/self/fd") == before
+        assert (services.workers, town.kept, town.withdrawn) == ({}, set(), [1])
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_can_not_be_ordered_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    released: list[int] = []
+    monkeypatch.setattr(starting, "_open_logs", lambda *_: [os.dup(0), os.dup(0)])
+    monkeypatch.setattr(Ports, "take", lambda *_: 20007)
+    monkeypatch.setattr(Ports, "release", lambda _, port: released.append(port))
+
+    async def run() -> None:
+        town = Town()
+        text = 'tenant = "alice"\n[app]\ncommand = "true"\n'
+        spec = parse_site("one.test", text, file="one.test.toml", settings=NodeSettings())
+        before = os.listdir("/proc/self/fd")
+        listener = socket.socket()
+        with listener, pytest.raises(OSError, match=os.strerror(errno.EAGAIN)):
+            starting.start(spec, Ground("small"), listener, town.services, lambda *_: None)
+        assert os.listdir("/proc/self/fd") == before
+        assert (town.services.workers, town.kept, town.withdrawn, released) == ({}, set(), [1], [20007])
+
+    asyncio.run(run())
+
+
+def test_who_does_not_come_in_is_not_counted() -> None:
+    nobody: Any = SimpleNamespace(
+        child=lambda *_, **__: nobody, create=lambda _: None, delegate=lambda: None, doors=fail
+    )
+    confines = Confines(nobody)
+    with pytest.raises(OSError, match=os.strerror(errno.EAGAIN)):
+        confines.enter(TenantSpec(name="alice", uid=70000), "one.test", NodeSettings().site_limits)
+    assert confines.awake() == {}

@@ -87,8 +87,9 @@ class Confines:
         if self._site_limits.get((tenant.name, name)) != limits:
             group.create(_of(limits, limits.cpu_weight))
             self._site_limits[tenant.name, name] = limits
+        doors = group.doors()
         self.adopt(tenant.name, name)
-        return group.doors()
+        return doors
 
     def started(self, tenant: TenantSpec) -> None:
         """A tenant that had nothing running has something that serves, or takes its time: it has its own share."""

@@ -57,7 +57,8 @@ def start(
             ended(found["code"], found["reason"])
 
     worker = Worker(identity, "", ours, hear)
-    with theirs:
+    doors: list[int] = []
+    try:
         zygote = services.nursery.zygote(Ground(name, bare=True))
         worker.python = zygote.runtime.python
         doors = services.enlist(worker, tenant, HELPERS, services.settings.site_limits)
@@ -73,6 +74,12 @@ def start(
         )
         zygote.order(order, Descriptors.of([theirs.fileno(), *descriptors, *doors]))
         services.meter.begin(tenant.name, HELPERS)
+    except OSError:
+        worker.forsake()
+        services.forget(worker)
+        raise
+    finally:
+        theirs.close()
         for door in doors:
             os.close(door)
     return worker

@@ -54,7 +54,8 @@ class Services:
     def enlist(self, worker: Worker, tenant: TenantSpec, group: str, limits: SiteLimits) -> list[int]:
         """Give a worker that is about to be ordered into keeping, and open the doors of its control group.
 
-        Raises OSError when the group can't be made; the caller closes the doors, and has the meter begin.
+        Raises OSError when the group can't be made; the caller closes the doors, and has the meter begin. If that
+        or the order fails, it forgets the worker.
         """
         doors = self.confines.enter(tenant, group, limits)
         worker.tenant, worker.group = tenant.name, group
@@ -68,7 +69,7 @@ class Services:
             self.nursery.withdraw(worker.identity)
         if self.workers.pop(worker.identity, None) is not None:
             self.confines.leave(worker.tenant, worker.group)
-            self.ports.release(worker.port)
+        self.ports.release(worker.port)
         self.custody.drop(worker.kept_name)
 
     def may_hibernate(self, worker: Worker) -> bool:

@@ -60,8 +60,8 @@ def start(spec: SiteSpec, ground: Ground, listener: socket.socket, services: Ser
         zygote.order(order, given)
         services.meter.begin(tenant.name, spec.domain)
     except OSError:
-        services.ports.release(worker.port)
         worker.forsake()
+        services.forget(worker)
         raise
     finally:
         theirs.close()

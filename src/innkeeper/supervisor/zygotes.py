@@ -82,29 +82,37 @@ class Zygote:
         """Start the process, unless it is there."""
         if self._channel is not None:
             return
-        ours, theirs = sockets.pair()
-        doors = self._doors()
-        passed = [theirs.fileno(), *doors]
         try:
-            passed.append(launch.written_down(self._settings(theirs.fileno(), doors)))
+            channel, pid = self._launch()
+        except OSError as error:
+            self._log(f"runtime {self.runtime.name}: no zygote can be started: {error}")
+            self._start_soon()
+            return
+        self._custody.keep(self.kept_name, [channel.fileno()], self._note(pid))
+        self._take(channel, pid)
+
+    def _launch(self) -> tuple[socket.socket, int]:
+        """Our end of a new process's channel, and its pid. Raises OSError."""
+        ours, theirs = sockets.pair()
+        passed = [theirs.detach()]
+        try:
+            doors = self._doors()
+            passed += doors
+            passed.append(launch.written_down(self._settings(passed[0], doors)))
             process = subprocess.Popen(
                 [sys.executable, launch.__file__, str(passed[-1])],
                 pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 env={"PATH": os.defpath, "PYTHONPATH": SOURCE, "LANG": "C.UTF-8"},
             )
-        except OSError as error:
+        except OSError:
             ours.close()
-            self._log(f"runtime {self.runtime.name}: no zygote can be started: {error}")
-            self._start_soon()
-            return
+            raise
         finally:
-            theirs.detach()
             for descriptor in passed:
                 os.close(descriptor)
         process.returncode = 0  # reaped by the kernel (SIGCHLD is ignored); its end shows on the channel
-        self._custody.keep(self.kept_name, [ours.fileno()], self._note(process.pid))
-        self._take(ours, process.pid)
+        return ours, process.pid
 
     def adopt(self, channel: socket.socket, note: dict[str, Any]) -> None:
         """Go on with a zygote that an earlier supervisor started."""
@@ -114,7 +122,10 @@ class Zygote:
             self._on_ready(note)
 
     def order(self, order: Order, descriptors: Descriptors) -> None:
-        """Have a worker forked. The descriptors are copied; the caller may close its own at once."""
+        """Have a worker forked. The descriptors are copied; the caller may close its own at once.
+
+        Raises OSError; the order may be there all the same until it is withdrawn.
+        """
         if self.ready and self._channel is not None:
             try:
                 sockets.send(self._channel, order.to_message(), descriptors.row())
@@ -122,7 +133,9 @@ class Zygote:
                 return
             except OSError as error:
                 self._log(f"runtime {self.runtime.name}: the zygote did not take an order: {error}")
-        self._waiting[order.identity] = order, [os.dup(descriptor) for descriptor in descriptors.row()]
+        copies: list[int] = []
+        self._waiting[order.identity] = order, copies
+        copies.extend(map(os.dup, descriptors.row()))  # as far as it comes
         self.start()
 
     def withdraw(self, identity: int) -> None:
@@ -252,4 +265,6 @@ class Zygote:
             self._start_soon()
 
     def _start_soon(self) -> None:
+        if self._restart is not None:
+            self._restart.cancel()
         self._restart = asyncio.get_running_loop().call_later(_RETRY_WAIT, self.start)
