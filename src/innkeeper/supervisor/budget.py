@@ -43,9 +43,9 @@ class Budget:
     def save(self) -> None:
         """Write it down, when there is anything new."""
         if self._changed:
-            self._changed = False
             state = {"day": self._day, "spent": self._spent, "counted": self._counted}
             files.write_atomically(self._path, json.dumps(state), mode=0o600)
+            self._changed = False
 
     def _begin_day(self) -> None:
         today = _today()

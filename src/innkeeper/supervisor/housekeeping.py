@@ -30,16 +30,15 @@ class Housekeeping:
         self._unsettled: set[str] = set()
         self._all_due = time.monotonic() + 300.0
 
-    async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            await asyncio.sleep(INTERVAL)
-            if time.monotonic() >= self._all_due:
-                self._all_due = time.monotonic() + _ALL_EVERY
-                await self._look_at(list(self._published))
-                await asyncio.to_thread(self._sweep, set(self._published))
-            else:
-                await self._look_at({*self._unsettled, *self._awake()})
+    async def look(self) -> float:
+        """One look at the sites that are awake, or, now and then, at all; seconds until the next."""
+        if time.monotonic() >= self._all_due:
+            self._all_due = time.monotonic() + _ALL_EVERY
+            await self._look_at(list(self._published))
+            await asyncio.to_thread(self._sweep, set(self._published))
+        else:
+            await self._look_at({*self._unsettled, *self._awake()})
+        return INTERVAL
 
     async def _look_at(self, domains: Iterable[str]) -> None:
         turns = Turns()

@@ -25,17 +25,17 @@ from innkeeper.spec.node import Layout, NodeSettings, parse_node
 from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.values import bytes_of
-from innkeeper.supervisor import adoption, confines, starting
+from innkeeper.supervisor import adoption, confines, housekeeping, starting
 from innkeeper.supervisor.acceptance import Acceptance
 from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.answers import Answers
 from innkeeper.supervisor.budget import Budget
+from innkeeper.supervisor.chores import keep_doing
 from innkeeper.supervisor.confines import Confines
 from innkeeper.supervisor.control import Control
 from innkeeper.supervisor.courtesy import Courtesy
 from innkeeper.supervisor.custody import Custody
 from innkeeper.supervisor.disk import Disk
-from innkeeper.supervisor.housekeeping import Housekeeping
 from innkeeper.supervisor.learning import Learning
 from innkeeper.supervisor.meter import INTERVAL, Meter
 from innkeeper.supervisor.node import Node
@@ -118,8 +118,15 @@ class Supervisor:
         if self.walled and self.settings.hibernate:
             self.services.can_hibernate = self._pressure.may_hibernate
         self.services.woken = self._pressure.hurry
-        housekeeping = Housekeeping(self.services, self.node.published, self._renew_log)
-        chores = [loop.create_task(chore) for chore in (self._look(), self._glance(), housekeeping.run())]
+        tidying = housekeeping.Housekeeping(self.services, self.node.published, self._renew_log)
+        chores = [
+            loop.create_task(chore)
+            for chore in (
+                keep_doing("looking at what is used", self._look, log),
+                keep_doing("looking at who is busy", self._glance, log),
+                keep_doing("tidying the logs", tidying.look, log, after=housekeeping.INTERVAL),
+            )
+        ]
         await self._warm()
         if not self.services.workers:
             self._confines.note_rest()
@@ -232,26 +239,24 @@ class Supervisor:
         self.tenants.refresh(names)
         self.node.tenants_changed(names)
 
-    async def _look(self) -> None:
+    async def _look(self) -> float:
         """Look at what is used, every few seconds."""
-        while True:
-            await self.services.meter.look()
-            self._disk.look()
-            self._acceptance.look(self._sites_awake())
-            await asyncio.sleep(INTERVAL)
+        await self.services.meter.look()
+        self._disk.look()
+        self._acceptance.look(self._sites_awake())
+        return INTERVAL
 
     def _sites_awake(self) -> list[Site]:
         awake = {worker.domain for worker in self.services.workers.values()}
         return [site for domain in awake if (site := self.node.sites.get(domain))]
 
-    async def _glance(self) -> None:
+    async def _glance(self) -> float:
         """Look at who keeps the CPUs busy, and whether the disk fills up."""
-        while True:
-            wait = await self._courtesy.look()
-            self._pressure.look()
-            self._pressure.relieve_swap()
-            self._disk.glance()
-            await asyncio.sleep(wait)
+        wait = await self._courtesy.look()
+        self._pressure.look()
+        self._pressure.relieve_swap()
+        self._disk.glance()
+        return wait
 
     def _renew_log(self, domain: str, kind: str) -> None:
         spec = self.node.published.get(domain)
