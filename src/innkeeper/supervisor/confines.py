@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict
+from collections.abc import Callable
 
 from innkeeper.kernel import cgroups
 from innkeeper.kernel.cgroups import Group, Limits, Usage
@@ -52,6 +53,9 @@ class Confines:
         self._starting: set[str] = set()
         self._limits: dict[str, TenantLimits] = {}
         self._site_limits: dict[tuple[str, str], SiteLimits] = {}
+        self._late: dict[
+            tuple[str, str], Callable[[], None]
+        ] = {}  # limits that wait for memory to be given back
         self._swapping: dict[str, set[str]] = {}  # by tenant: the groups that hibernate
 
     @property
@@ -85,8 +89,7 @@ class Confines:
             self.limit(tenant)
         group = self._group(tenant.name, name)
         if self._site_limits.get((tenant.name, name)) != limits:
-            group.create(_of(limits, limits.cpu_weight))
-            self._site_limits[tenant.name, name] = limits
+            self._limit_site(tenant.name, name, limits)
         doors = group.doors()
         self.adopt(tenant.name, name)
         return doors
@@ -120,9 +123,32 @@ class Confines:
         if self._top is None:
             return
         group = self._tenant(tenant.name)
-        group.create(_of(tenant.limits, self._weight(tenant)))
+        limits = _of(tenant.limits, self._weight(tenant))
+        self._create(group, limits, (tenant.name, ""), lambda: self.limit(tenant))
         group.delegate()
         self._limits[tenant.name] = tenant.limits
+
+    def _limit_site(self, tenant: str, name: str, limits: SiteLimits) -> None:
+        def again() -> None:
+            self._limit_site(tenant, name, limits)
+
+        self._create(self._group(tenant, name), _of(limits, limits.cpu_weight), (tenant, name), again)
+        self._site_limits[tenant, name] = limits
+
+    def _create(self, group: Group, limits: Limits, key: tuple[str, str], again: Callable[[], None]) -> None:
+        """Make or limit a group; nobody waits for it to give memory back: the limit holds as soon as it can."""
+        self._late.pop(key, None)
+        try:
+            group.create(limits)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            self._late[key] = again
+
+    def catch_up(self) -> None:
+        """Try those limits again that could not hold yet. Raises OSError."""
+        for again in list(self._late.values()):
+            again()
 
     def set_tarpit(self, tenant: TenantSpec, wanted: bool) -> None:
         """Give the tenant the least share of the CPUs, or its own again."""
@@ -213,9 +239,11 @@ class Confines:
 
     def _remove(self, tenant: str, name: str) -> None:
         self._site_limits.pop((tenant, name), None)
+        self._late.pop((tenant, name), None)
         self._group(tenant, name).remove()
         if tenant not in self._awake and not any(kept[0] == tenant for kept in self._asleep):
             self._tenant(tenant).remove()
+            self._late.pop((tenant, ""), None)
             self._limits.pop(tenant, None)
 
 

@@ -56,9 +56,13 @@ class Node:
 
     def tenants_changed(self, names: set[str] | None) -> None:
         """Tenants (None: any) came, changed or went: their sites may be possible now, or no more."""
-        for name in self.services.confines.awake():
+        awake = self.services.confines.awake()
+        for name in awake if names is None else names & awake.keys():
             if tenant := self.services.tenants.get(name):
-                self.services.confines.limit(tenant)
+                try:
+                    self.services.confines.limit(tenant)
+                except OSError as error:
+                    self.services.log(f"tenant {name}: its limits could not be changed: {error}")
         for domain, spec in self.registry.wanted.items():
             if names is None or spec.tenant in names or domain in self.faults:
                 for code in troubles.NOT_TO_BE_HAD if domain in self.sites else ():

@@ -52,10 +52,9 @@ class Watch:
         return not stat.S_ISREG(state.st_mode) or state.st_nlink > 1
 
     def _pass_on(self) -> None:
+        """Tell what there is, each folder in a call of its own: a failure keeps no other from its news."""
         news, self._news = self._news, {}
         everything, self._all = self._all, False
         for watch, tell in self._tell.items():
-            if everything:
-                tell(None)
-            elif watch in news:
-                tell(news[watch])
+            if everything or watch in news:
+                asyncio.get_running_loop().call_soon(tell, None if everything else news[watch])

@@ -76,7 +76,10 @@ class Group(abc.ABC):
     # ── making and limiting it ───────────────────────────────────────────────────────────────────────────
 
     def create(self, limits: Limits) -> None:
-        """Make it, if it is not there, with these limits; they may be changed at any time by `limit`."""
+        """Make it, if it is not there, with these limits; they may be changed at any time by `limit`.
+
+        Raises OSError: with EBUSY, version 1, when more memory is in use than is allowed. All other limits hold then.
+        """
         self.make()
         self.limit(limits)
 

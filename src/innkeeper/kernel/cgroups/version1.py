@@ -27,8 +27,6 @@ class Split(Group):
             _inherit_cpus(self._places["cpuset"])
 
     def limit(self, limits: Limits) -> None:
-        if "memory" in self._places:
-            _limit_memory(self._places["memory"], limits)
         if "pids" in self._places:
             knobs.write(self._places["pids"], "pids.max", str(limits.tasks or "max"))
         if "cpu" in self._places:
@@ -39,6 +37,8 @@ class Split(Group):
             weight = str(max(10, min(1000, limits.io_weight)))
             knobs.try_to_write(self._places["io"], "blkio.bfq.weight", weight)
             knobs.try_to_write(self._places["io"], "blkio.weight", weight)
+        if "memory" in self._places:  # last: it may be refused
+            _limit_memory(self._places["memory"], limits)
 
     def set_cpu_weight(self, weight: int) -> None:
         if "cpu" in self._places:
@@ -79,10 +79,10 @@ def _limit_memory(place: str, limits: Limits) -> None:
     """Memory, and memory with swap, which may never be less: which of the two goes first depends on the direction."""
     memory = str(limits.memory or -1)
     together = str(limits.memory + limits.swap if limits.memory else -1)
+    knobs.write(place, "memory.soft_limit_in_bytes", str(limits.memory_soft or -1))
     knobs.try_to_write(place, "memory.memsw.limit_in_bytes", together)
     knobs.write(place, "memory.limit_in_bytes", memory)
     knobs.try_to_write(place, "memory.memsw.limit_in_bytes", together)
-    knobs.write(place, "memory.soft_limit_in_bytes", str(limits.memory_soft or -1))
 
 
 def _inherit_cpus(place: str) -> None:
