@@ -175,7 +175,7 @@ class Supervisor:
         )
         last_good = self.layout.lib / "last-good"
         files.ensure_directory(last_good, mode=0o700)
-        self.node = Node(Registry(sites, last_good), self.services)
+        self.node = Node(Registry(sites, last_good, log), self.services)
 
     def _make_zygote(
         self,

@@ -5,7 +5,6 @@ The last good version of a broken file is kept on disk, so that it goes on being
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -102,9 +101,10 @@ class Folder(Generic[Spec]):
 class Registry:
     """The wanted sites. A broken file leaves the last good spec in force and its fault beside it."""
 
-    def __init__(self, folder: Folder[SiteSpec], last_good: Path) -> None:
+    def __init__(self, folder: Folder[SiteSpec], last_good: Path, log: Callable[[str], None]) -> None:
         self._folder = folder
         self._last_good = last_good
+        self._log = log
         self.wanted: dict[str, SiteSpec] = {}
 
     @property
@@ -142,20 +142,27 @@ class Registry:
         self._forget_last_good(name)
         return Change(name, before, spec, before == spec)
 
-    # The last good spec's text is gone when its file is found broken; so what is kept is the spec, as JSON.
+    # The last good spec's text is gone when its file is found broken; so what is kept is the spec, as JSON. A disk
+    # that takes none keeps no change from being carried out: the spec is in memory as well.
 
     def _remember(self, name: str) -> None:
-        path = self._last_good / f"{name}.json"
-        if not path.exists():
-            files.write_atomically(path, msgspec.json.encode(self.wanted[name]).decode())
+        try:
+            files.write_atomically(self._kept(name), msgspec.json.encode(self.wanted[name]).decode())
+        except OSError as error:
+            self._log(f"{name}: its last good version could not be kept for a restart: {error}")
 
     def _recall(self, name: str) -> SiteSpec | None:
         """The last good version of a file that was broken before this supervisor came."""
         try:
-            return msgspec.json.decode((self._last_good / f"{name}.json").read_bytes(), type=SiteSpec)
+            return msgspec.json.decode(self._kept(name).read_bytes(), type=SiteSpec)
         except (OSError, msgspec.DecodeError):
             return None
 
     def _forget_last_good(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            (self._last_good / f"{name}.json").unlink()
+        try:
+            self._kept(name).unlink(missing_ok=True)
+        except OSError as error:
+            self._log(f"{name}: its last good version of before could not be deleted: {error}")
+
+    def _kept(self, name: str) -> Path:
+        return self._last_good / f"{name}.json"
