@@ -17,6 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from innkeeper.kernel import firewall
 from tests.node.harness import Load, Node, await_true, socket_ports
 
 SERVER = """
@@ -389,3 +390,26 @@ def test_supervisor_killed_while_a_command_serves(node: Node) -> None:
     assert json.loads(node.get(domain).text)["pid"] == pid
     node.await_state(domain, "asleep")
     assert json.loads(node.get(domain).text)["pid"]
+
+
+def test_a_port_is_closed_whose_command_ended_while_no_supervisor_was_there(node: Node) -> None:
+    domain = command(node, "orphaned-command.test", "python3 ~/server.py tcp")
+    stays = command(node, "staying-command.test", "python3 ~/server.py tcp")
+    port, kept = (int(json.loads(node.get(each).text)["env"]["PORT"]) for each in (domain, stays))
+
+    def granted(to: int) -> bool:
+        nft = [str(firewall.program()), "list", "table", "inet", node.layout.table]
+        pair, told = f"{node.uid('carol')} . {to}", subprocess.check_output(nft, text=True)
+        return pair in told
+
+    await_true(lambda: granted(port) and granted(kept), 5)
+    before = node.status()["supervisor_pid"]
+    worker = node.show(domain)["pid"]
+    os.kill(before, signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    os.kill(before, signal.SIGKILL)
+    await_true(lambda: node.status()["supervisor_pid"] != before, 15)
+    assert not granted(port)
+    assert granted(kept)
+    for each in (domain, stays):
+        assert node.get(each).status == 200

@@ -119,6 +119,17 @@ def revoke(table: str, uid: int, port: int) -> list[str]:
     return _elements("delete", table, uid, port)
 
 
+def grant_only(table: str, granted: Iterable[tuple[int, int]]) -> str:
+    """What has these users and ports, and no others, be granted from one moment to the next, for `install`."""
+    pairs = list(granted)
+    lines = [f"flush set inet {table} {name}" for name in (_OWN, _INNER)]
+    if pairs:
+        owned, ports = (f"{uid} . {port}" for uid, port in pairs), (str(port) for _, port in pairs)
+        lines.append(f"add element inet {table} {_OWN} {{ {', '.join(owned)} }}")
+        lines.append(f"add element inet {table} {_INNER} {{ {', '.join(ports)} }}")
+    return "\n".join(lines)
+
+
 def _elements(verb: str, table: str, uid: int, port: int) -> list[str]:
     of_table = f"{verb} element inet {table}"
     return [f"{of_table} {_OWN} {{ {uid} . {port} }}; {of_table} {_INNER} {{ {port} }}"]

@@ -100,6 +100,7 @@ class Node:
             else:
                 for worker, _ in found:
                     worker.ask("drain")
+        self.services.ports.settle()
         unused, self._legacy = self._legacy, {}
         return unused
 

@@ -35,6 +35,17 @@ class Ports:
         if port:
             self._taken[port] = uid
 
+    def settle(self) -> None:
+        """All was adopted that there is: take back what was given to workers that have ended meanwhile."""
+        if firewall.program() is None:
+            return
+        try:
+            firewall.install(
+                firewall.grant_only(self._table, ((uid, port) for port, uid in self._taken.items()))
+            )
+        except OSError as error:
+            self._log(f"the ports of former commands could not be closed: {error}")
+
     def release(self, port: int) -> None:
         uid = self._taken.pop(port, None)
         if uid is not None:
