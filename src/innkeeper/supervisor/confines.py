@@ -170,6 +170,10 @@ class Confines:
         """The names of the groups with processes in them, by tenant."""
         return {tenant: list(names) for tenant, names in self._awake.items()}
 
+    def is_awake(self, tenant: str, name: str) -> bool:
+        """Whether there are processes in a group."""
+        return name in self._awake.get(tenant, ())
+
     def usage(self, tenant: str, name: str = "") -> Usage:
         """What a tenant, or one of its sites, uses."""
         if self._top is None:

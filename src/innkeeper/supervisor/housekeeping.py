@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -37,7 +38,8 @@ class Housekeeping:
             await self._look_at(list(self._published))
             await asyncio.to_thread(self._sweep, set(self._published))
         else:
-            await self._look_at({*self._unsettled, *self._awake()})
+            awake = self._services.confines.awake().values()
+            await self._look_at({*self._unsettled, *itertools.chain(*awake)})
         return INTERVAL
 
     async def _look_at(self, domains: Iterable[str]) -> None:
@@ -51,10 +53,7 @@ class Housekeeping:
 
     def _is_lost(self, spec: SiteSpec, log: Path) -> bool:
         """Whether a worker writes into a file that somebody else has moved away or deleted."""
-        return spec.app is not None and spec.domain in self._awake() and not log.exists()
-
-    def _awake(self) -> set[str]:
-        return {name for names in self._services.confines.awake().values() for name in names}
+        return self._services.confines.is_awake(spec.tenant, spec.domain) and not log.exists()
 
     def _sweep(self, domains: set[str]) -> None:
         services = self._services
