@@ -336,7 +336,7 @@ def test_what_is_said_while_the_roll_is_called_counts(monkeypatch: pytest.Monkey
     async def scene() -> None:
         pairs = [sockets.pair() for _ in range(4)]
         kept = [Kept(f"worker:{number}", [ours.detach()], note) for number, (ours, _) in enumerate(pairs)]
-        roll = adoption.Roll(kept, Mock())
+        roll = adoption.Roll(kept, Mock(), {})
         for (_, theirs), event in zip(pairs, ("loaded", "failed", "unfit"), strict=False):
             sockets.send(theirs, {"event": "report", "ready": False})
             sockets.send(theirs, {"event": event})

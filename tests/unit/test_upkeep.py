@@ -20,7 +20,7 @@ class Yard:
         self.layout = Layout(root)
         self.learning = Learning(root / "learned.json")
         for domain in ("one.test", "two.test"):
-            self.learning.hear("science", domain, ["json"])
+            self.learning.hear("science", "alice", domain, ["json"])
         self.followed: set[str] = set()
         self.file = self.layout.runtime_file("science")
         self.file.parent.mkdir(parents=True)

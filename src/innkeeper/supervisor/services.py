@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -36,8 +37,8 @@ class Services:
     ports: Ports
     meter: Meter
     edge_gid: int
-    most_open_files: int  # that the machine lets a process of an app have
     log: Callable[[str], None]
+    most_open_files: int = sys.maxsize  # that the machine lets a process of an app have
     tenants: dict[str, TenantSpec] = field(default_factory=dict)
     disk_problem: Callable[[TenantSpec], Problem | None] = lambda _: (
         None
