@@ -13,10 +13,14 @@ from tests.node.harness import Node, await_true, running
 
 SETTINGS = '[tenant_limits]\ndisk = "20m"\nfiles = 300\n'
 FILLER = """
-import os
+import os, threading, time
 def application(environ, start_response):
     answer = b"up"
-    if environ["PATH_INFO"] == "/fill":
+    if environ["PATH_INFO"] == "/crowd":
+        try:
+            while True: threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+        except RuntimeError: pass
+    if environ["PATH_INFO"] in ("/fill", "/crowd"):
         try:
             with open("/home/filler/big", "wb", buffering=0) as file:
                 for _ in range(12): file.write(bytes(1 << 20))
@@ -29,18 +33,21 @@ def application(environ, start_response):
         os.makedirs("/home/filler/hidden/inner")
         for number in range(400): open(f"/home/filler/hidden/inner/{number}", "w").close()
         os.chmod("/home/filler/hidden", 0)
+    if environ["PATH_INFO"] == "/deep":
+        os.chdir("/home/filler")
+        for _ in range(2500):
+            os.mkdir("d")
+            os.chdir("d")
     start_response("200 OK", [])
     return [answer]
 """
 
 
-def _told(node: Node) -> str:
+def _told(node: Node, code: str = "disk-full", limit: float = 30) -> str:
     def find() -> str:
-        return next(
-            (p["message"] for p in node.show("filler.test")["problems"] if p["code"] == "disk-full"), ""
-        )
+        return next((p["message"] for p in node.show("filler.test")["problems"] if p["code"] == code), "")
 
-    return str(await_true(find, 30, step=0.2))
+    return str(await_true(find, limit, step=0.2))
 
 
 def test_what_is_measured_is_held_to() -> None:
@@ -82,6 +89,25 @@ def test_what_its_owner_has_hidden_from_itself_counts() -> None:
         node.app("filler.test", FILLER, tenant="filler")
         node.get("filler.test", "/hide")
         assert "the limit is [limits] `files` = 300" in _told(node)
+
+
+def test_who_has_no_task_left_is_measured() -> None:
+    with running(settings=f"{SETTINGS}tasks = 40\n") as node:
+        node.app("filler.test", FILLER, tenant="filler")
+        node.get("filler.test", "/crowd")
+        node.cli("tenant", "run", "filler", "--", "true", check=False)  # whatever comes of it: it is measured
+        assert '`disk` = "20m" of tenant filler' in _told(node)
+
+
+def test_who_can_not_be_measured_is_stopped_until_that_is_mended() -> None:
+    with running(settings=SETTINGS) as node:
+        node.app("filler.test", FILLER, tenant="filler")
+        assert node.get("filler.test", "/deep").text == "up"
+        node.cli("tenant", "run", "filler", "--", "true")  # then it is measured
+        assert "more than 2048 directories are in each other" in _told(node, "disk-unmeasured", 60)
+        await_true(lambda: node.get("filler.test").status == 500, 20)
+        node.cli("tenant", "run", "filler", "--", "rm", "-rf", "/home/filler/d")
+        await_true(lambda: node.get("filler.test").text == "up", 60, step=0.5)
 
 
 @pytest.fixture

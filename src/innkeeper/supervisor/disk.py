@@ -2,7 +2,7 @@
 
 Measuring is done by a helper as the tenant, in its sandbox: at a tenant's wake when the last measure is old, again
 and again while it is awake, after a command of the tenant's, sooner when the disk's free space shrinks, and at once
-when it shrinks quickly.
+when it shrinks quickly. Who can't be measured is held to be beyond the limit: a tenant has ways to see to that.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ _SHRUNK = Used(
     64 << 20, 20_000
 )  # free space and inodes lost, and all that is awake is measured; between two glances: at once
 _LONGEST = 120.0  # seconds that a measure may take
+_FAILURES = 3  # of its measures in a row, and a tenant can't be measured
 _NEARLY = 0.9  # of the limit, and it is told
 _AT_ONCE = 2  # tenants that are measured at a time
 _PAUSE = 15.0  # times as long as a measure took passes before the next tenant's, unless the disk fills up
+_LONGEST_PAUSE = 60.0  # seconds, whoever has so many files: others are to be measured as well
 
 Halt = Callable[[str, bool], None]  # a tenant whose sites are to end; its commands, too?
 
@@ -44,6 +46,8 @@ class Disk:
         self._quota = quota.find(services.layout.tenants_data)
         self._bounded: dict[str, tuple[int, int]] = {}  # tenants under a quota: space and files
         self._used: dict[str, Used] = {}
+        self._failed: dict[str, int] = {}  # measures in a row
+        self._unmeasured: dict[str, Problem] = {}
         self._due: dict[str, float] = {}
         self._earliest: dict[str, float] = {}  # before which a tenant is not measured again, but in a hurry
         self._measuring: set[str] = set()
@@ -96,10 +100,12 @@ class Disk:
 
     def problem(self, tenant: TenantSpec) -> Problem | None:
         """Why the tenant's sites may not start: its files are more than they may be, and nobody else stops them."""
-        used = self._used.get(tenant.name)
-        if tenant.name in self._bounded or used is None:
+        if tenant.name in self._bounded or not _is_limited(tenant):
             return None
-        found = self._over(tenant, used, 1.0, enforced="Its sites do not start until some are deleted.")
+        used = self._used.get(tenant.name, Used(0, 0))
+        found = self._unmeasured.get(tenant.name) or self._over(
+            tenant, used, 1.0, enforced="Its sites do not start until some are deleted."
+        )
         if found is not None:
             self._measure_when_due(tenant, hurry=False)
         return found
@@ -135,7 +141,7 @@ class Disk:
         due = max(self._due.get(tenant.name, 0.0), self._earliest.get(tenant.name, 0.0))
         if tenant.name in self._measuring or (now < due and not hurry):
             return
-        if not (tenant.limits.disk != "0" or tenant.limits.files):
+        if not _is_limited(tenant):
             return
         if hurry and not self._hurried:  # those that are only due have time
             self._waiting.clear()
@@ -160,20 +166,35 @@ class Disk:
             found = await helpers.ask(
                 tenant, {"do": "measure", "paths": places}, self._services, timeout=_LONGEST
             )
+        except helpers.NoHelper as error:
+            self._services.log(f"tenant {tenant.name}: its files were not measured: {error}")
+            self._due[tenant.name] = time.monotonic() + _FRESH
+        except helpers.Failed as error:
+            self._on_failed(tenant, str(error), time.monotonic() - began)
+        else:
+            self._on_counted(tenant, Used(found["space"], found["files"]), time.monotonic() - began)
         finally:
-            took = time.monotonic() - began
-            asyncio.get_running_loop().call_later(
-                0.0 if self._hurried else _PAUSE * took, self._on_measured, tenant
-            )
-        used = (
-            Used(int(found["space"]), int(found["files"]))
-            if found
-            else self._used.get(tenant.name, Used(0, 0))
-        )
+            wait = min(_LONGEST_PAUSE, _PAUSE * (time.monotonic() - began))
+            asyncio.get_running_loop().call_later(0.0 if self._hurried else wait, self._on_measured, tenant)
+
+    def _on_counted(self, tenant: TenantSpec, used: Used, took: float) -> None:
+        self._failed.pop(tenant.name, None)
+        self._unmeasured.pop(tenant.name, None)
         half_full = self._over(tenant, used, 0.5, enforced="") is not None
         self._earliest[tenant.name] = time.monotonic() + max(_QUICK, _REST * took)
         self._due[tenant.name] = time.monotonic() + (0.0 if half_full else _FRESH)
         self._judge(tenant, used, kept=False)
+
+    def _on_failed(self, tenant: TenantSpec, reason: str, took: float) -> None:
+        """Halt a tenant that can't be measured; a command of its may mend that, and is ended if it does not."""
+        name = tenant.name
+        self._services.log(f"tenant {name}: its files could not be measured: {reason}")
+        self._earliest[name] = self._due[name] = time.monotonic() + max(_QUICK, took)
+        self._failed[name] = self._failed.get(name, 0) + 1
+        if self._failed[name] >= _FAILURES:
+            self._unmeasured[name] = overuse.disk_unmeasured(reason)
+            self._services.meter.note_all(name, self._unmeasured[name])
+            self._halt(name, self._failed[name] > _FAILURES)
 
     def _on_measured(self, tenant: TenantSpec) -> None:
         self._measuring.discard(tenant.name)
@@ -185,6 +206,7 @@ class Disk:
         grown = used.space > self._used.get(tenant.name, Used(0, 0)).space
         self._used[tenant.name] = used
         meter = self._services.meter
+        meter.clear(tenant.name, "disk-unmeasured")
         beyond = self._over(tenant, used, 1.0, enforced="Its sites do not start until some are deleted.")
         enforced = "No more can be written." if kept else "Beyond it, its sites are stopped."
         problem = self._over(tenant, used, _NEARLY, enforced=enforced)
@@ -212,6 +234,10 @@ class Disk:
         """What is free: bytes and inodes."""
         state = os.statvfs(_existing(self._services.layout.tenants_data))
         return Used(state.f_bavail * state.f_frsize, state.f_ffree)
+
+
+def _is_limited(tenant: TenantSpec) -> bool:
+    return tenant.limits.disk != "0" or tenant.limits.files > 0
 
 
 def _has_shrunk(before: Used, now: Used) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from innkeeper.kernel import sockets
 from innkeeper.spec.tenant import TenantSpec
@@ -18,7 +18,7 @@ from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.worker import Worker
 from innkeeper.worker.order import Descriptors, Order
 
-_MAX_ANSWER = 65536
+_SLACK = 5.0  # seconds that a task's end may take beyond its time
 _LONGEST = 30 * 86_400.0  # seconds that a helper may take
 
 
@@ -26,35 +26,49 @@ class NoHelper(Exception):
     """The helper could not be started; the text says why."""
 
 
+class Failed(Exception):
+    """It was started, and did not do what it was to do; the text says why."""
+
+
+class Ending(NamedTuple):
+    """How a helper ended: its exit status, None where it was ended from outside; what it said, or the reason."""
+
+    code: int | None
+    said: str
+    began: bool  # whether the tenant's sandbox was entered
+
+
 def start(
     tenant: TenantSpec,
     descriptors: list[int],
     services: Services,
-    ended: Callable[[int | None, str], None],
+    ended: Callable[[Ending], None],
     *,
     runtime: str | None = None,
+    outside: bool = False,
     **what: Any,
 ) -> Worker:
     """Start a helper on three standard descriptors; `what` are fields of its Order.
 
-    `ended` is called once, with its exit status, or with None and a reason. Raises NoHelper and OSError.
+    `ended` is called once. One that is to be `outside` has not the tenant's limits, but those of the zygotes.
+    Raises NoHelper and OSError.
     """
     name = runtime or services.nursery.default
     if not services.nursery.has(name):
         raise NoHelper(f"there is no runtime {name!r} to run it with")
     identity = services.new_identity()
     ours, theirs = sockets.pair()
-    found: dict[str, Any] = {"code": None, "reason": "it was ended from outside"}
+    found: dict[str, Any] = {"code": None, "said": "it was ended from outside", "broken": False}
 
     def hear(worker: Worker, event: str, message: dict[str, Any]) -> None:
         if event == "ended":
-            found["code"] = int(message["code"])
+            found.update(code=int(message["code"]), said=message["said"])
         elif event == "broken":
-            found["reason"] = f"the sandbox could not be set up: {message.get('reason')}"
+            found.update(said=f"the sandbox could not be set up: {message.get('reason')}", broken=True)
         elif event == "gone":
             services.meter.look_at(tenant.name, HELPERS)  # a limit may be why it ended
             services.forget(worker)
-            ended(found["code"], found["reason"])
+            ended(Ending(found["code"], found["said"], worker.pid > 0 and not found["broken"]))
 
     worker = Worker(identity, "", ours, hear)
     doors: list[int] = []
@@ -72,7 +86,7 @@ def start(
             file_size=bytes_of(tenant.limits.disk),
             **what,
         )
-        zygote.order(order, Descriptors.of([theirs.fileno(), *descriptors, *doors]))
+        zygote.order(order, Descriptors.of([theirs.fileno(), *descriptors, *(() if outside else doors)]))
         services.meter.begin(tenant.name, HELPERS)
     except OSError:
         worker.forsake()
@@ -103,12 +117,12 @@ def run(request: dict[str, Any], descriptors: list[int], reply: Reply, services:
         reply.refuse("the three standard descriptors were not given")
         return
 
-    def ended(code: int | None, reason: str) -> None:
+    def ended(ending: Ending) -> None:
         services.disk_changed(tenant)
-        if code is None:
-            reply.send({"status": 137, "reason": reason})
+        if ending.code is None:
+            reply.send({"status": 137, "reason": ending.said})
         else:
-            reply.send({"status": code})
+            reply.send({"status": ending.code})
 
     if request.get("task", {}).get("do") == "write" and (problem := services.disk_problem(tenant)):
         reply.refuse(problem.message)
@@ -134,23 +148,28 @@ def run(request: dict[str, Any], descriptors: list[int], reply: Reply, services:
 
 
 async def ask(tenant: TenantSpec, task: dict[str, Any], services: Services, *, timeout: float) -> Any:
-    """What a task prints, as JSON; None when it failed or took longer than `timeout` seconds."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+    """What a task of the node's own says, as JSON. The tenant may have no room left in its limits for that.
+
+    Raises NoHelper when that is no fault of the tenant's, else Failed; `timeout` are the seconds that it may take.
+    """
+    done: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+
+    def ended(ending: Ending) -> None:
+        if not done.done():
+            done.set_result(ending)
+
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-
-    def ended(code: int | None, _: str) -> None:
-        if not done.cancelled():
-            done.set_result(code)
-
     try:
-        start(tenant, [nothing, writer, nothing], services, ended, task=task, timeout=timeout)
-        if await done != 0:
-            return None
-        os.set_blocking(reader, False)
-        return json.loads(os.read(reader, _MAX_ANSWER))
-    except (NoHelper, OSError, ValueError):
-        return None
+        worker = start(tenant, [nothing] * 3, services, ended, outside=True, task=task, timeout=timeout)
+    except OSError as error:
+        raise NoHelper(str(error)) from error
     finally:
-        for descriptor in (reader, writer, nothing):
-            os.close(descriptor)
+        os.close(nothing)
+    try:
+        ending = await asyncio.wait_for(done, timeout + _SLACK)
+    except TimeoutError:  # stopped, where the tenant's processes see it
+        ending = Ending(None, "it did not end", worker.pid > 0)
+        worker.kill()
+    if ending.code == 0:
+        return json.loads(ending.said)
+    raise (NoHelper if ending.code is None and not ending.began else Failed)(ending.said)

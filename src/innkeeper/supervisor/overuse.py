@@ -14,6 +14,7 @@ CODES = (
     "cpu-budget",
     "log-flood",
     "disk-full",
+    "disk-unmeasured",
 )
 
 
@@ -90,4 +91,13 @@ def disk_full(owner: str, key: str, value: object, used: str, process: str, *, e
         f"the files take {used}, written most lately by {process}; "
         f"the limit is {_limit(owner, key, value)}. {enforced} Last: {_now()}",
         "Delete what is not needed, in the home, /var/www and /tmp; or raise the limit.",
+    )
+
+
+def disk_unmeasured(reason: str) -> Problem:
+    return Problem(
+        "disk-unmeasured",
+        f"what the files take could not be measured again and again: {reason}. "
+        f"Nothing starts until that is known. Last: {_now()}",
+        "Delete or move what is nested too deeply or is too much, in the home, /var/www and /tmp.",
     )

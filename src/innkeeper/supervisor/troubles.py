@@ -22,6 +22,7 @@ OVER_WHEN_LOADED = (
     "sandbox-failed",
     "crash-loop",
     "disk-full",
+    "disk-unmeasured",
     *NOT_TO_BE_HAD,
 )
 CRASHES = 3  # in a row, and the site is failed

@@ -1,4 +1,4 @@
-"""What a helper does for a tenant without running a program: list, read, write, move, delete, measure files.
+"""What a helper does for a tenant without running a program: list, read, write, move, delete files.
 
 It runs as the tenant, inside the tenant's sandbox, so a link leads nowhere that the tenant can't go itself.
 Answers that are data go to standard output, faults in plain words to standard error.
@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import sys
-from typing import Any, BinaryIO, Callable, Dict, Set, Tuple
+from typing import Any, BinaryIO, Callable, Dict
 
 _CHUNK = 1 << 20
 _KINDS = ((stat.S_ISDIR, "directory"), (stat.S_ISREG, "file"), (stat.S_ISLNK, "link"))
@@ -121,30 +121,6 @@ def _make_directory(task: Dict[str, Any], real: Callable[[str], str]) -> None:
     os.makedirs(real(task["path"]), exist_ok=True)
 
 
-def _measure(task: Dict[str, Any], real: Callable[[str], str]) -> None:
-    """What the tenant's files take: {"space" (bytes), "files"}. A file with several names counts once."""
-    os.nice(10)
-    space = files = 0
-    seen: Set[Tuple[int, int]] = set()
-    for place in task["paths"]:
-        for folder, names, others in os.walk(real(place)):
-            for name in (*names, *others, "."):
-                try:
-                    state = os.lstat(os.path.join(folder, name))
-                except OSError:  # gone meanwhile
-                    continue
-                if name in names and not stat.S_ISLNK(state.st_mode):
-                    continue  # counted as "." when it is walked
-                if state.st_nlink > 1 and not stat.S_ISDIR(state.st_mode):
-                    if (state.st_dev, state.st_ino) in seen:
-                        continue
-                    seen.add((state.st_dev, state.st_ino))
-                space += state.st_blocks * 512
-                files += 1
-    sys.stdout.write(json.dumps({"space": space, "files": files}))
-    sys.stdout.flush()
-
-
 _TASKS: Dict[str, Callable[[Dict[str, Any], Callable[[str], str]], None]] = {
     "list": _list,
     "read": _read,
@@ -152,5 +128,4 @@ _TASKS: Dict[str, Callable[[Dict[str, Any], Callable[[str], str]], None]] = {
     "move": _move,
     "delete": _delete,
     "make-directory": _make_directory,
-    "measure": _measure,
 }

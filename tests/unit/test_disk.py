@@ -1,0 +1,102 @@
+"""Disk limits as the supervisor holds to them: who is measured, who can't be, and what is made of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from innkeeper.spec.problem import Problem
+from innkeeper.spec.shares import TenantLimits
+from innkeeper.spec.tenant import TenantSpec
+from innkeeper.supervisor import disk, helpers
+from innkeeper.supervisor.disk import Disk
+from innkeeper.supervisor.services import Services
+
+ALICE = TenantSpec(name="alice", uid=20000, limits=TenantLimits(disk="20m"))
+
+
+class Node:
+    """What the disk limits need of one. `answers` are those of its helpers, one for each measure."""
+
+    def __init__(self, place: Path) -> None:
+        self.layout = SimpleNamespace(tenants_data=place, tenant_data=lambda name: place / name)
+        self.confines = SimpleNamespace(awake=lambda: {name: [f"{name}.test"] for name in self.tenants})
+        self.meter = SimpleNamespace(
+            note_all=lambda _, problem: self.told.update({problem.code: problem}),
+            clear=lambda _, code: self.told.pop(code, None),
+            busiest=lambda _: "an app",
+        )
+        self.tenants = {"alice": ALICE}
+        self.told: dict[str, Problem] = {}
+        self.logged: list[str] = []
+        self.halted: list[bool] = []  # of each time: whether commands are ended, too
+        self.answers: list[Any] = []
+        self.disk = Disk(cast("Services", self), lambda _, commands: self.halted.append(commands))
+
+    def log(self, text: str) -> None:
+        self.logged.append(text)
+
+    async def answer(self, *_: object, **__: object) -> Any:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def look(self, *answers: Any) -> None:
+        """One look after the other, each of which is answered so."""
+        for answer in answers:
+            self.answers.append(answer)
+            asyncio.run(self._look())
+            assert not self.answers
+
+    async def _look(self) -> None:
+        self.disk.look()
+        await asyncio.sleep(0.01)
+
+    async def wake(self) -> Problem | None:
+        """A site's start."""
+        found = self.disk.problem(ALICE)
+        await asyncio.sleep(0.01)
+        return found
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    for wait in ("_QUICK", "_FRESH", "_REST", "_PAUSE"):
+        monkeypatch.setattr(disk, wait, 0.0)
+    made = Node(tmp_path)
+    monkeypatch.setattr(helpers, "ask", made.answer)
+    return made
+
+
+def test_who_can_not_be_measured_is_held_to_be_beyond_the_limit(node: Node) -> None:
+    deep = helpers.Failed("there is no end to it")
+    node.look({"space": 1000, "files": 1}, deep, deep)
+    assert (node.halted, node.disk.problem(ALICE)) == ([], None)
+    node.look(deep)
+    assert node.halted == [False]
+    problem = node.told["disk-unmeasured"]
+    assert "there is no end to it" in problem.message
+    assert sum("there is no end to it" in entry for entry in node.logged) == 3
+
+    node.answers.append(deep)
+    assert asyncio.run(node.wake()) == problem
+    assert node.halted == [False, True]  # no command has mended it
+
+
+def test_who_can_be_measured_again_is_let_go(node: Node) -> None:
+    deep = helpers.Failed("there is no end to it")
+    node.look(deep, deep, deep, {"space": 1000, "files": 1})
+    assert (node.told, node.disk.problem(ALICE)) == ({}, None)
+    node.look(deep, deep)
+    assert node.halted == [False]
+
+
+def test_what_the_node_can_not_do_is_no_fault_of_the_tenants(node: Node) -> None:
+    node.look(*[helpers.NoHelper("there is no runtime")] * 5)
+    assert (node.halted, node.told, node.disk.problem(ALICE)) == ([], {}, None)
+    assert len(node.logged) == 5
