@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from innkeeper.kernel.quota import Used
 from innkeeper.spec.problem import Problem
 from innkeeper.spec.shares import TenantLimits
 from innkeeper.spec.tenant import TenantSpec
@@ -50,10 +51,10 @@ class Node:
         """One look after the other, each of which is answered so."""
         for answer in answers:
             self.answers.append(answer)
-            asyncio.run(self._look())
+            asyncio.run(self.look_once())
             assert not self.answers
 
-    async def _look(self) -> None:
+    async def look_once(self) -> None:
         self.disk.look()
         await asyncio.sleep(0.01)
 
@@ -100,3 +101,40 @@ def test_what_the_node_can_not_do_is_no_fault_of_the_tenants(node: Node) -> None
     node.look(*[helpers.NoHelper("there is no runtime")] * 5)
     assert (node.halted, node.told, node.disk.problem(ALICE)) == ([], {}, None)
     assert len(node.logged) == 5
+
+
+class Quota:
+    """A file system that keeps quotas, or says why not."""
+
+    name = "a quota"
+
+    def __init__(self) -> None:
+        self.refusal = ""
+        self.set: list[tuple[int, int]] = []
+
+    def bound(self, directory: Path, project: int, space: int, files: int) -> None:
+        if self.refusal:
+            raise OSError(self.refusal)
+        self.set.append((space, files))
+
+    def used(self, directory: Path, project: int) -> Used:
+        return Used(1000, 1)
+
+
+@pytest.fixture
+def kept(node: Node) -> Quota:
+    node.disk._quota = kept = cast("Any", Quota())
+    return cast("Quota", kept)
+
+
+def test_who_can_not_be_put_under_a_quota_is_measured(node: Node, kept: Quota) -> None:
+    kept.refusal = "what was there before is not counted"
+    node.look({"space": 30 << 20, "files": 1}, {"space": 30 << 20, "files": 1})
+    node.answers.append({"space": 30 << 20, "files": 1})
+    problem = asyncio.run(node.wake())
+    assert problem is not None
+    assert problem.code == "disk-full"
+    assert [kept.refusal in entry for entry in node.logged] == [True]  # said once
+    kept.refusal = ""
+    asyncio.run(node.look_once())
+    assert node.disk.problem(ALICE) is None

@@ -100,6 +100,7 @@ class Project(Quota):
 
     def bound(self, directory: Path, project: int, space: int, files: int) -> None:
         with _opened(directory) as top:
+            _check_below(directory, project)
             limits = _DQBLK.pack(space // _BLOCK, 0, 0, files, 0, 0, 0, 0, _LIMITS_VALID)
             _quotactl(top, _SET_QUOTA, project, ctypes.create_string_buffer(limits, len(limits)))
             _mark(top, project)
@@ -154,11 +155,30 @@ def _file_system(path: Path) -> tuple[str, str]:
     return found
 
 
+def _check_below(directory: Path, project: int) -> None:
+    """Raise OSError when what is in the directory belongs to another project, and so would be counted for nobody."""
+    for entry in directory.iterdir():
+        with _opened(entry) as inner:
+            if _attributes(inner)[3] != project:
+                raise OSError(
+                    errno.EINVAL,
+                    "what was there before is not counted; mark it, with the node down: "
+                    f"chattr -R -p {project} {directory}; find {directory} -type d -exec chattr +P {{}} +",
+                    str(entry),
+                )
+
+
+def _attributes(descriptor: int) -> tuple[int, int, int, int, int]:
+    """Flags, the sizes and number of extents, project, and the size of extents when they are copied."""
+    attributes = bytearray(_ATTRIBUTES.size)
+    fcntl.ioctl(descriptor, _GET_ATTRIBUTES, attributes)
+    flags, extent, extents, project, cow = _ATTRIBUTES.unpack(attributes)
+    return flags, extent, extents, project, cow
+
+
 def _mark(top: int, project: int) -> None:
     """Have all that is made below belong to the project."""
-    attributes = bytearray(_ATTRIBUTES.size)
-    fcntl.ioctl(top, _GET_ATTRIBUTES, attributes)
-    flags, extent, extents, _, cow = _ATTRIBUTES.unpack(attributes)
+    flags, extent, extents, _, cow = _attributes(top)
     fcntl.ioctl(
         top, _SET_ATTRIBUTES, _ATTRIBUTES.pack(flags | _INHERIT_PROJECT, extent, extents, project, cow)
     )

@@ -45,6 +45,7 @@ class Disk:
         self._halt = halt
         self._quota = quota.find(services.layout.tenants_data)
         self._bounded: dict[str, tuple[int, int]] = {}  # tenants under a quota: space and files
+        self._unbounded: dict[str, str] = {}  # why tenants could not be put under one, as it was logged
         self._used: dict[str, Used] = {}
         self._failed: dict[str, int] = {}  # measures in a row
         self._unmeasured: dict[str, Problem] = {}
@@ -124,9 +125,13 @@ class Disk:
             try:
                 self._quota.bound(directory, tenant.uid, *limits)
             except OSError as error:
-                self._services.log(f"tenant {tenant.name}: {self._quota.name} could not be set: {error}")
+                self._bounded.pop(tenant.name, None)
+                if self._unbounded.get(tenant.name) != str(error):
+                    self._unbounded[tenant.name] = str(error)
+                    self._services.log(f"tenant {tenant.name}: {self._quota.name} could not be set: {error}")
                 return False
             self._bounded[tenant.name] = limits
+            self._unbounded.pop(tenant.name, None)
         return True
 
     def _ask_quota(self, tenant: TenantSpec) -> Used:
