@@ -64,16 +64,23 @@ class Ward:
         self._started = time.monotonic()
         self.due = 0.0
 
+    def failed(self, error: Exception) -> str:
+        """Note that it could not be started; says when that is tried again."""
+        self._failures += 1
+        return f"{self.name} could not be started ({error}); {self._put_off()}"
+
     def ended(self, status: int) -> str:
         """Note its end; says when it comes back."""
-        now = time.monotonic()
-        self._failures = 0 if now - self._started > _STEADY else self._failures + 1
-        wait = _RESTART_WAITS[min(self._failures, len(_RESTART_WAITS) - 1)]
-        self.due = now + wait
+        self._failures = 0 if time.monotonic() - self._started > _STEADY else self._failures + 1
         if self.process is not None:
             self.process.returncode = status  # reaped here, not by subprocess
             self.process = None
-        return f"{self.name} ended ({processes.describe_exit(status)}); starting it again in {wait:g} s"
+        return f"{self.name} ended ({processes.describe_exit(status)}); {self._put_off()}"
+
+    def _put_off(self) -> str:
+        wait = _RESTART_WAITS[min(self._failures, len(_RESTART_WAITS) - 1)]
+        self.due = time.monotonic() + wait
+        return f"starting it again in {wait:g} s"
 
 
 class Keeper:
@@ -115,7 +122,7 @@ class Keeper:
         while not self._stopping:
             for ward in (self._supervisor, self._edge):
                 if ward.due and time.monotonic() >= ward.due:
-                    ward.start()
+                    self._start(ward)
             for descriptor, _ in self._poll.poll(self._patience()):
                 if descriptor == self._wakeup:
                     os.read(self._wakeup, 4096)
@@ -124,6 +131,12 @@ class Keeper:
             self._reap()
         self._stop()
         return 0
+
+    def _start(self, ward: Ward) -> None:
+        try:
+            ward.start()
+        except (OSError, subprocess.SubprocessError) as error:  # no process to be had: all that runs goes on
+            self._log(ward.failed(error))
 
     def _patience(self) -> int:
         due = [ward.due for ward in (self._supervisor, self._edge) if ward.due]
