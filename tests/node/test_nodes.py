@@ -110,6 +110,14 @@ def test_broken_settings_are_refused(settings: str, said: str) -> None:
         node.close()
 
 
+def test_whatever_the_umask_of_who_starts_it() -> None:
+    strict = ("sh", "-c", 'umask 077; exec "$@"', "sh")
+    with running(prefix=strict) as node:
+        subprocess.run([*strict, *node.command("tenant", "add", "alice")], check=True)
+        node.app("strict.test")
+        assert node.get("strict.test").text == "hello"
+
+
 def test_less_isolation_is_said_loudly_and_serves() -> None:
     with running(prefix=UNPRIVILEGED) as node:
         assert "reduced isolation" in node.words.read_text()

@@ -63,6 +63,7 @@ def common(
     ] = False,
 ) -> None:
     """Host many people's Python web apps on one machine: asleep until a visitor comes, walled off, never lost."""
+    os.umask(0o022)  # nginx and tenants get through the directories that are made, here and by the supervisor
     ctx.obj = Context(Layout(root.absolute()))
 
 
