@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from innkeeper.kernel.quota import Used
@@ -138,3 +139,21 @@ def test_who_can_not_be_put_under_a_quota_is_measured(node: Node, kept: Quota) -
     kept.refusal = ""
     asyncio.run(node.look_once())
     assert node.disk.problem(ALICE) is None
+
+
+def test_another_tenant_by_the_same_name_is_put_under_a_quota_of_its_own(node: Node, kept: Quota) -> None:
+    asyncio.run(node.look_once())
+    asyncio.run(node.look_once())
+    assert kept.set == [(20 << 20, ALICE.limits.files)]
+    node.tenants["alice"] = msgspec.structs.replace(ALICE)
+    asyncio.run(node.look_once())
+    assert kept.set == [(20 << 20, ALICE.limits.files)] * 2
+
+
+def test_who_is_gone_is_forgotten(node: Node) -> None:
+    deep = helpers.Failed("there is no end to it")
+    node.look({"space": 30 << 20, "files": 1}, deep, deep, deep)
+    node.tenants.clear()
+    asyncio.run(node.look_once())
+    node.tenants["alice"] = ALICE
+    assert (node.disk.used("alice"), node.disk.problem(ALICE)) == (None, None)

@@ -44,7 +44,7 @@ class Disk:
         self._services = services
         self._halt = halt
         self._quota = quota.find(services.layout.tenants_data)
-        self._bounded: dict[str, tuple[int, int]] = {}  # tenants under a quota: space and files
+        self._bounded: dict[str, TenantSpec] = {}  # tenants under a quota, with the limits of it
         self._unbounded: dict[str, str] = {}  # why tenants could not be put under one, as it was logged
         self._used: dict[str, Used] = {}
         self._failed: dict[str, int] = {}  # measures in a row
@@ -60,6 +60,7 @@ class Disk:
 
     def look(self) -> None:
         """See to all tenants that are awake; called every few seconds."""
+        self._forget_those_gone()
         self._see_to_all(hurry=False)
 
     def glance(self) -> None:
@@ -99,6 +100,20 @@ class Disk:
         for tenant in due:
             self._measure_when_due(tenant, hurry=hurry)
 
+    def _forget_those_gone(self) -> None:
+        for known in (
+            self._bounded,
+            self._unbounded,
+            self._used,
+            self._failed,
+            self._unmeasured,
+            self._due,
+            self._earliest,
+            self._worked,
+        ):
+            for name in known.keys() - self._services.tenants.keys():
+                del known[name]
+
     def problem(self, tenant: TenantSpec) -> Problem | None:
         """Why the tenant's sites may not start: its files are more than they may be, and nobody else stops them."""
         if tenant.name in self._bounded or not _is_limited(tenant):
@@ -119,18 +134,17 @@ class Disk:
         """Have the file system keep the tenant's limits; False where it does not."""
         if self._quota is None:
             return False
-        limits = (bytes_of(tenant.limits.disk), tenant.limits.files)
-        if self._bounded.get(tenant.name) != limits:
-            directory = self._services.layout.tenant_data(tenant.name)
+        if self._bounded.get(tenant.name) is not tenant:  # new limits, or another tenant by the same name
+            directory, limits = self._services.layout.tenant_data(tenant.name), tenant.limits
             try:
-                self._quota.bound(directory, tenant.uid, *limits)
+                self._quota.bound(directory, tenant.uid, bytes_of(limits.disk), limits.files)
             except OSError as error:
                 self._bounded.pop(tenant.name, None)
                 if self._unbounded.get(tenant.name) != str(error):
                     self._unbounded[tenant.name] = str(error)
                     self._services.log(f"tenant {tenant.name}: {self._quota.name} could not be set: {error}")
                 return False
-            self._bounded[tenant.name] = limits
+            self._bounded[tenant.name] = tenant
             self._unbounded.pop(tenant.name, None)
         return True
 
