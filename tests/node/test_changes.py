@@ -166,7 +166,11 @@ def test_environment_in_the_site_file_changes_the_app(node: Node) -> None:
 def test_disable_and_enable(node: Node) -> None:
     node.app("switch.test")
     assert node.get("switch.test").status == 200
+    file = node.layout.site_file("switch.test")
+    os.chown(file, 0, node.uid("alice"))
+    file.chmod(0o640)  # secrets are in it
     node.cli("site", "disable", "switch.test")
+    assert (file.stat().st_mode & 0o777, file.stat().st_gid) == (0o640, node.uid("alice"))
     await_true(lambda: node.get("switch.test").status == 503, 5)
     assert "switched off" in node.get("switch.test").text
     assert node.await_state("switch.test", "disabled")

@@ -183,7 +183,7 @@ def _switch(here: Context, domain: str, *, enabled: bool) -> None:
         else:
             text = tomlkit.dumps(document)
             document = tomlkit.parse(f"enabled = {str(enabled).lower()}\n{text}")
-        files.write_atomically(path, tomlkit.dumps(document))
+        files.rewrite(path, tomlkit.dumps(document))
     say(f"{domain} is switched {'on' if enabled else 'off'}")
 
 

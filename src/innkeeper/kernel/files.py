@@ -17,14 +17,18 @@ _HERE, _NO_FOLLOW = -100, 0x100  # AT_FDCWD, AT_SYMLINK_NOFOLLOW
 _BORN, _STATX_SIZE = 0x800, 256
 
 
-def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Replace the file `path` by `text` at once, surviving a power cut at any moment."""
+def write_atomically(
+    path: Path, text: str, *, mode: int = 0o644, owner: tuple[int, int] | None = None
+) -> None:
+    """Replace the file `path` by `text` at once, surviving a power cut at any moment. `owner`: user and group."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(
             beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode
         )
         with os.fdopen(descriptor, "w") as file:
+            if owner is not None:
+                os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
             file.write(text)
             file.flush()
@@ -36,6 +40,12 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
         if isinstance(error, OSError):
             error.filename = str(path)  # a full disk is told of without any name
         raise
+
+
+def rewrite(path: Path, text: str) -> None:
+    """Replace what is in a file as `write_atomically` does; who may read and write it stays as it was."""
+    state = path.stat()
+    write_atomically(path, text, mode=stat.S_IMODE(state.st_mode), owner=(state.st_uid, state.st_gid))
 
 
 def read_small(path: Path, limit: int) -> bytes:
