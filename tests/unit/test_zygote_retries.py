@@ -1,0 +1,91 @@
+"""A zygote that can't be started is tried again, once at a time, and not when it was stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, NoReturn
+from unittest.mock import Mock
+
+import pytest
+
+from innkeeper.kernel import sockets
+from innkeeper.spec.node import Layout
+from innkeeper.spec.runtime import RuntimeSpec
+from innkeeper.supervisor import zygotes
+from innkeeper.supervisor.zygotes import Zygote
+from innkeeper.worker.order import Descriptors, Order
+
+_WAIT = 0.02
+
+
+class Refusals:
+    """Refuses whatever it stands in for, as a machine does that has run out of it, and counts."""
+
+    def __init__(self, number: int) -> None:
+        self.count = 0
+        self._number = number
+
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        self.count += 1
+        raise OSError(self._number, os.strerror(self._number))
+
+
+@pytest.fixture
+def zygote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zygote:
+    monkeypatch.setattr(zygotes, "_RETRY_WAIT", _WAIT)
+    return Zygote(
+        RuntimeSpec(name="python", python="/opt/python/bin/python"),
+        Layout(tmp_path),
+        Mock(),
+        walled=False,
+        bare=True,
+        generation=1,
+        wanted=(),
+        on_ready=Mock(),
+        on_forked=Mock(),
+        on_refused=Mock(),
+        doors=list,
+        log=Mock(),
+    )
+
+
+def _order(zygote: Zygote) -> None:
+    order = Order(identity=1, domain="one.test", tenant="alice", uid=20_000, gid=20_000)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    zygote.order(order, Descriptors(nothing, nothing, nothing, nothing))
+    os.close(nothing)
+
+
+def test_who_was_stopped_is_not_started_again(zygote: Zygote, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = Refusals(errno.EAGAIN)
+    monkeypatch.setattr(subprocess, "Popen", refusals)
+
+    async def play() -> int:
+        for _ in range(5):
+            _order(zygote)
+        zygote.stop()
+        tried = refusals.count
+        await asyncio.sleep(5 * _WAIT)
+        return refusals.count - tried
+
+    assert asyncio.run(play()) == 0
+
+
+def test_it_is_tried_again_whatever_there_was_no_room_for(
+    zygote: Zygote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = Refusals(errno.EMFILE)
+    monkeypatch.setattr(sockets, "pair", refusals)
+
+    async def play() -> None:
+        zygote.start()
+        async with asyncio.timeout(10):
+            while refusals.count < 4:
+                await asyncio.sleep(_WAIT)
+        zygote.stop()
+
+    asyncio.run(play())
