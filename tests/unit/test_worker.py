@@ -83,6 +83,31 @@ def test_a_deadline_ends_it_and_is_forgotten_with_it() -> None:
     asyncio.run(play())
 
 
+def test_who_is_given_up_over_what_it_says_is_heard_no_more() -> None:
+    async def play() -> None:
+        ours, theirs = sockets.pair()
+        heard: list[str] = []
+        faults: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+
+        def hear(worker: Worker, event: str, _: object) -> None:
+            heard.append(event)
+            if event == "word31":  # the last one of a turn
+                worker.abandon()
+
+        Worker(1, "one.test", ours, hear)
+        for number in range(40):
+            theirs.send(b'{"event": "word%d"}' % number)
+        theirs.close()
+        async with asyncio.timeout(10):
+            while "gone" not in heard:
+                await asyncio.sleep(0.01)
+        assert heard == [*(f"word{number}" for number in range(32)), "gone"]
+        assert faults == []
+
+    asyncio.run(play())
+
+
 def test_who_does_not_stop_talking_leaves_others_their_turn() -> None:
     seconds = 3.0
 

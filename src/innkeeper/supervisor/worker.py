@@ -154,7 +154,7 @@ class Worker:
         event = received[0].get("event")
         if isinstance(event, str):
             self._hear(self, event, received[0])
-        return True
+        return self._hear is not None
 
     def _on_exit(self) -> None:
         while self._hear_one():  # its last words first
