@@ -73,19 +73,13 @@ class Attempt:
             return None
         return self.settle()
 
-    def refuse(self, worker: Worker, reason: str) -> None:
-        """The zygote could not fork."""
-        if worker is not self.worker:
-            worker.abandon()
-            return
-        self.settle()
-        worker.abandon()
-        self._site.on_start_failed(troubles.refused(reason))
-
     def repeat(self) -> bool:
-        """Order it again, for its zygote died before it had forked it; False when that has happened too often."""
+        """Order it again, for its zygote died before it had forked it; False when that has happened too often.
+
+        False as well when it was forked, or there is another reason for its end.
+        """
         worker = self.worker
-        if (worker is not None and (worker.pid or worker.told)) or self._orders >= _ORDERS:
+        if self._orders >= _ORDERS or (worker is not None and (worker.pid or worker.told or worker.problem)):
             return False
         self._order()
         return True

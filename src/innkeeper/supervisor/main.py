@@ -25,7 +25,7 @@ from innkeeper.spec.node import Layout, NodeSettings, parse_node
 from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.values import bytes_of
-from innkeeper.supervisor import adoption, confines, housekeeping, starting
+from innkeeper.supervisor import adoption, confines, housekeeping, starting, troubles
 from innkeeper.supervisor.acceptance import Acceptance
 from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.answers import Answers
@@ -212,12 +212,9 @@ class Supervisor:
         os.close(kept)
 
     def _on_refused(self, identity: int, reason: str) -> None:
-        worker = self.services.workers.get(identity)
-        site = self.node.sites.get(worker.domain) if worker else None
         log(f"no worker could be forked: {reason}")
-        if site is not None and worker is not None:
-            site.refused(worker, reason)
-        elif worker is not None:
+        if worker := self.services.workers.get(identity):
+            worker.problem = troubles.refused(reason)
             worker.abandon()
 
     async def _warm(self) -> None:

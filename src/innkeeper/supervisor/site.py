@@ -199,10 +199,6 @@ class Site:
         troubles.turn_away(self.listener)
         self._timers.later("arm", FLAG_TIME, self._arm)
 
-    def refused(self, worker: Worker, reason: str) -> None:
-        """The zygote could not fork."""
-        self._attempt.refuse(worker, reason)
-
     def on_start_failed(self, problem: Problem) -> None:
         """No new worker: the old one goes on serving, or visitors see a page that says so."""
         self.note(problem)

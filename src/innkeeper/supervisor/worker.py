@@ -42,7 +42,7 @@ class Worker:
         self.told = False  # whether it is known that a process of its ended, or is about to
         self.excused = False  # whether it was ended for something that the next one need not do as well
         self.may_sever = 0.0  # when it may have further connections severed
-        self.problem: Problem | None = None  # why it is about to end, when that is known
+        self.problem: Problem | None = None  # why it ends, when that is known
         self.channel = channel
         self._pidfd = -1
         self._deadline: asyncio.TimerHandle | None = None
