@@ -99,6 +99,8 @@ class Control:
             self._answer(request, descriptors, reply)
         except (KeyError, TypeError) as error:
             reply.refuse(f"the request can't be understood: {error!r}")
+        except OSError as error:
+            reply.refuse(f"it could not be done: {error}")
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
