@@ -53,8 +53,8 @@ def zygote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zygote:
     )
 
 
-def _order(zygote: Zygote) -> None:
-    order = Order(identity=1, domain="one.test", tenant="alice", uid=20_000, gid=20_000)
+def _order(zygote: Zygote, identity: int) -> None:
+    order = Order(identity=identity, domain="one.test", tenant="alice", uid=20_000, gid=20_000)
     nothing = os.open(os.devnull, os.O_RDWR)
     zygote.order(order, Descriptors(nothing, nothing, nothing, nothing))
     os.close(nothing)
@@ -65,8 +65,8 @@ def test_who_was_stopped_is_not_started_again(zygote: Zygote, monkeypatch: pytes
     monkeypatch.setattr(subprocess, "Popen", refusals)
 
     async def play() -> int:
-        for _ in range(5):
-            _order(zygote)
+        for identity in range(5):
+            _order(zygote, identity)
         zygote.stop()
         tried = refusals.count
         await asyncio.sleep(5 * _WAIT)

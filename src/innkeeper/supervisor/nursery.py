@@ -86,6 +86,8 @@ class Nursery:
             pair = self.pairs.pop(name)
             for zygote in (*pair, *pair.coming.values()):
                 zygote.stop()
+            pair.coming.clear()
+            self._tell(pair, False)
         for spec in specs.values():
             pair_of = self.pairs.get(spec.name)
             if pair_of is None:

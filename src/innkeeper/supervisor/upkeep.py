@@ -83,8 +83,10 @@ class Upkeep:
         def on_done(well: bool) -> None:
             if well:
                 reply.send(self._nursery.report_one(name))
-            else:
+            elif self._nursery.has(name):
                 reply.refuse(f"the new zygote of {name} did not become ready; the one before goes on")
+            else:
+                reply.refuse(f"the runtime {name} was removed meanwhile")
 
         self._nursery.renew(name, on_done=on_done)
 
