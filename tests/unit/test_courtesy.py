@@ -52,9 +52,12 @@ def _look(groups: Groups, watch: Courtesy, clock: list[float], seconds: float, *
     return asyncio.run(watch.look())
 
 
-def _watch(groups: Groups) -> Courtesy:
-    tenants = {name: TenantSpec(name=name, uid=20000 + number) for number, name in enumerate(groups.used)}
-    return Courtesy(cast("Confines", groups), tenants, lambda *_: None)
+def _tenants(groups: Groups) -> dict[str, TenantSpec]:
+    return {name: TenantSpec(name=name, uid=20000 + number) for number, name in enumerate(groups.used)}
+
+
+def _watch(groups: Groups, tenants: dict[str, TenantSpec] | None = None) -> Courtesy:
+    return Courtesy(cast("Confines", groups), tenants or _tenants(groups), lambda *_: None)
 
 
 def test_nobody_is_asked_while_all_are_quiet(clock: list[float]) -> None:
@@ -84,3 +87,18 @@ def test_who_is_alone_may_be_busy(clock: list[float]) -> None:
     for _ in range(3):
         _look(groups, watch, clock, 0.5, alice=0.5)
     assert groups.busy == set()
+
+
+def test_who_is_removed_while_busy_is_let_go_as_well(clock: list[float]) -> None:
+    groups = Groups("alice", "bob")
+    tenants = _tenants(groups)
+    watch = _watch(groups, tenants)
+    for _ in range(3):
+        _look(groups, watch, clock, 0.5, alice=0.5, bob=0.01)
+    assert groups.busy == {"alice"}
+    del tenants["alice"], groups.used["alice"]
+    _look(groups, watch, clock, 0.5)
+    assert groups.busy == set()
+    groups.asked.clear()
+    _look(groups, watch, clock, 0.5)
+    assert groups.asked == []

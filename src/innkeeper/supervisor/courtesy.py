@@ -32,7 +32,7 @@ class Courtesy:
         self._tenants = tenants
         self._used: dict[str, float] = {}  # CPU seconds by tenant when we last looked
         self._looked = self._total = 0.0  # when we last looked, and what all had used then
-        self._busy: set[str] = set()
+        self._busy: dict[str, TenantSpec] = {}  # by name: one may be removed before it is calm
         self._refused: dict[tuple[str, str], int] = {}
         self._on_bomb = on_bomb
 
@@ -64,7 +64,7 @@ class Courtesy:
         self._used = used
         active = {name for name, seconds in spent.items() if seconds > _ACTIVE}
         for name in {*spent, *self._busy}:
-            if tenant := self._tenants.get(name):
+            if tenant := self._tenants.get(name, self._busy.get(name)):
                 cores = spent.get(name, 0.0) / elapsed
                 alone = len(active) <= (name in active)
                 self._judge(tenant, 0.0 if alone else cores)
@@ -83,5 +83,8 @@ class Courtesy:
     def _judge(self, tenant: TenantSpec, cores: float) -> None:
         busy = cores > (_CALM if tenant.name in self._busy else _BUSY)
         if busy != (tenant.name in self._busy):
-            (self._busy.add if busy else self._busy.discard)(tenant.name)
+            if busy:
+                self._busy[tenant.name] = tenant
+            else:
+                del self._busy[tenant.name]
             self._confines.set_busy(tenant, busy)
