@@ -28,7 +28,6 @@ def test_the_paths_of_a_node() -> None:
         "tenant_www": LAYOUT.tenant_www("alice"),
         "tenant_tmp": LAYOUT.tenant_tmp("alice"),
         "last_good": LAYOUT.last_good,
-        "log_file": LAYOUT.log_file("a.org", "access"),
         "node_logs": LAYOUT.node_logs,
         "control_socket": LAYOUT.control_socket,
         "lock": LAYOUT.lock,
@@ -36,9 +35,8 @@ def test_the_paths_of_a_node() -> None:
         "nginx_pid": LAYOUT.nginx_pid,
         "pages": LAYOUT.pages,
         "stage": LAYOUT.stage,
-        "socket": LAYOUT.socket("a.org"),
-        "flag": LAYOUT.flag("a.org", "failed"),
-        "tree": LAYOUT.tree("a.org", 7),
+        "live": LAYOUT.live("a.org"),
+        "trees": LAYOUT.trees,
         "route": LAYOUT.route("www.a.org"),
     }
     assert {name: str(path) for name, path in found.items()} == {
@@ -50,7 +48,6 @@ def test_the_paths_of_a_node() -> None:
         "tenant_www": "/r/var/lib/innkeeper/tenants/alice/www",
         "tenant_tmp": "/r/var/lib/innkeeper/tenants/alice/tmp",
         "last_good": "/r/var/lib/innkeeper/last-good",
-        "log_file": "/r/var/log/innkeeper/a.org/access.log",
         "node_logs": "/r/var/log/innkeeper/.node",
         "control_socket": "/r/run/innkeeper/control.sock",
         "lock": "/r/run/innkeeper/keeper.lock",
@@ -58,9 +55,8 @@ def test_the_paths_of_a_node() -> None:
         "nginx_pid": "/r/run/innkeeper/nginx.pid",
         "pages": "/r/run/innkeeper/pages",
         "stage": "/r/run/innkeeper/stage",
-        "socket": "/r/run/innkeeper/live/a.org/sock",
-        "flag": "/r/run/innkeeper/live/a.org/failed",
-        "tree": "/r/run/innkeeper/trees/a.org.7",
+        "live": "/r/run/innkeeper/live/a.org",
+        "trees": "/r/run/innkeeper/trees",
         "route": "/r/run/innkeeper/sites/www.a.org",
     }
 
@@ -158,7 +154,6 @@ def test_bad_settings(text: str) -> None:
 def test_a_tenant() -> None:
     spec = parse_tenant("alice", "uid = 20001\n", file="alice.toml")
     assert spec == TenantSpec(name="alice", uid=20_001)
-    assert spec.gid == 20_001
     assert render_tenant(spec) == "uid = 20001\n"
 
 

@@ -63,8 +63,8 @@ def install(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, 
     layout.routes.mkdir(mode=0o755, exist_ok=True)  # nginx stands in it
     files.write_atomically(layout.run / "mime.types", mime.render())
     text = render(layout, settings, http, open_files=open_files, cpus=len(os.sched_getaffinity(0)))
-    files.write_atomically(layout.run / "nginx.conf", text)
-    folder = layout.run / "pages" / ".innkeeper"
+    files.write_atomically(layout.nginx_conf, text)
+    folder = layout.pages / ".innkeeper"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages.render_all().items():
         files.write_atomically(folder / f"{name}.html", text)
@@ -73,7 +73,7 @@ def install(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, 
 def command(layout: Layout) -> list[str]:
     """How nginx is started, in the foreground."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/sbin") or "nginx"
-    return [program, "-c", str(layout.run / "nginx.conf"), "-e", str(layout.node_logs / "error.log")]
+    return [program, "-c", str(layout.nginx_conf), "-e", str(layout.node_logs / "error.log")]
 
 
 def _read(name: str) -> str:

@@ -10,14 +10,12 @@ from typing import Iterator, NamedTuple
 from innkeeper.kernel import libc
 
 _EVENT = struct.Struct("iIII")
-_MODIFY = 0x2
 _ATTRIB = 0x4
 _CLOSE_WRITE = 0x8
 _MOVED_FROM = 0x40
 _MOVED_TO = 0x80
 _CREATE = 0x100
 _DELETE = 0x200
-_DELETE_SELF = 0x400
 _Q_OVERFLOW = 0x4000
 _IGNORED = 0x8000
 _ONLYDIR = 0x01000000

@@ -17,11 +17,6 @@ def unshare(flags: int) -> None:
     libc.call("unshare", flags)
 
 
-def set_hostname(name: str) -> None:
-    encoded = name.encode()[:64]
-    libc.call("sethostname", encoded, len(encoded))
-
-
 def permitted() -> str | None:
     """None when a sandbox's namespaces may be made here, else the reason why not; forks a child to try."""
     reader, writer = os.pipe()

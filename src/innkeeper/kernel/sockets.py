@@ -17,8 +17,6 @@ from typing import Any
 MAX_MESSAGE = 256 * 1024
 MAX_DESCRIPTORS = 250
 _CREDENTIALS = struct.Struct("3i")
-_PASSCRED = getattr(socket, "SO_PASSCRED", 16)
-_SCM_CREDENTIALS = getattr(socket, "SCM_CREDENTIALS", 2)
 
 Message = dict  # of str to what JSON can say
 

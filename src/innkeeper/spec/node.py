@@ -118,9 +118,6 @@ class Layout:
     def log_dir(self, domain: str) -> Path:
         return self.logs / _part(domain)
 
-    def log_file(self, domain: str, kind: Literal["access", "error", "server"]) -> Path:
-        return self.log_dir(domain) / f"{kind}.log"
-
     @property
     def node_logs(self) -> Path:
         return self.logs / NODE_LOGS
@@ -165,18 +162,9 @@ class Layout:
         """What of a site outlives the generations of its routes: its socket and flags."""
         return self.run / "live" / _part(domain)
 
-    def socket(self, domain: str) -> Path:
-        return self.live(domain) / "sock"
-
-    def flag(self, domain: str, name: str) -> Path:
-        return self.live(domain) / _part(name)
-
     @property
     def trees(self) -> Path:
         return self.run / "trees"
-
-    def tree(self, domain: str, generation: int) -> Path:
-        return self.trees / f"{_part(domain)}.{generation}"
 
     @property
     def routes(self) -> Path:

@@ -24,10 +24,6 @@ class TenantSpec(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=Tr
         TenantLimits()
     )
 
-    @property
-    def gid(self) -> int:
-        return self.uid
-
 
 def parse_tenant(name: str, text: str, *, file: str, settings: NodeSettings | None = None) -> TenantSpec:
     """The tenant that the text of NAME.toml describes. SpecError for any fault of name or text.

@@ -173,9 +173,8 @@ class Supervisor:
         sites = Folder[SiteSpec](
             self.layout.sites, lambda name, text, file: parse_site(name, text, file=file, settings=settings)
         )
-        last_good = self.layout.lib / "last-good"
-        files.ensure_directory(last_good, mode=0o700)
-        self.node = Node(Registry(sites, last_good, log), self.services)
+        files.ensure_directory(self.layout.last_good, mode=0o700)
+        self.node = Node(Registry(sites, self.layout.last_good, log), self.services)
 
     def _make_zygote(
         self,

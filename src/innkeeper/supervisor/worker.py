@@ -76,7 +76,7 @@ class Worker:
         }
 
     def ask(self, word: str, descriptors: list[int] | None = None) -> None:
-        """Send an order: "drain", "report", "proceed", or "logs" with the files to write from now on."""
+        """Send an order (see worker/first.py); "logs" has the files that are to be written from now on."""
         try:
             sockets.send(self.channel, {"do": word}, descriptors)
         except OSError:

@@ -195,10 +195,9 @@ class Zygote:
             "wanted": [] if self.bare else list(self.wanted),
         }
         if self._walled:
-            stage = layout.run / "stage"
-            stage.mkdir(mode=0o700, exist_ok=True)
+            layout.stage.mkdir(mode=0o700, exist_ok=True)
             settings["template"] = {
-                "stage": str(stage),
+                "stage": str(layout.stage),
                 "runtime_name": runtime.name,
                 "runtime": str(Path(runtime.python).parents[1]),
                 **{key: settings[key] for key in ("source", "tenants", "logs")},
