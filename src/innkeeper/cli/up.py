@@ -31,8 +31,6 @@ from innkeeper.supervisor import main as supervisor
 HELP = "Run a whole node in the foreground; prints [bold]innkeeper: ready[/] when it serves."
 EPILOG = "Example: innkeeper --root /srv/node up --http 0.0.0.0:80"
 
-_BACKLOG = 4096
-_WANTED_FILES = 200_000
 _FIRST_INHERITED = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 _RESOLVER = Path("/etc/resolv.conf")
 
@@ -63,7 +61,7 @@ def up(
     closed = _find_way(layout, settings)
     lock = _prepare(layout, settings)
     _check_runtime(layout, settings)
-    open_files = processes.raise_file_limit(_WANTED_FILES)
+    open_files = processes.raise_file_limit(supervisor.WANTED_FILES)
     listeners = [_listen(address) for address in http or ()] or _inherit() or [_listen("0.0.0.0:80")]
     addresses = [listener.getsockname()[:2] for listener in listeners]
     no_rules = _close_network(layout, settings, addresses)
@@ -222,7 +220,7 @@ def _listen(address: str) -> socket.socket:
     except OSError as error:
         hint = f"See who has it with `ss -ltnp 'sport = :{port}'`, or choose another port."
         fail(f"{address} can't be bound: {error.strerror}", hint)
-    listener.listen(_BACKLOG)
+    listener.listen(sockets.BACKLOG)
     listener.setblocking(False)  # nginx takes inherited sockets as they are
     return listener
 

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any, ClassVar
 
 from innkeeper.edge import mime, pages
-from innkeeper.kernel import files
+from innkeeper.kernel import files, sockets
 from innkeeper.spec import limits, names
 from innkeeper.spec.node import Layout, NodeSettings
 
@@ -48,7 +48,8 @@ def render(
         max_domain=limits.MAX_DOMAIN,
         # deferred: whoever connects and says nothing yet is the kernel's for a second; nginx is woken once, not twice
         listen="\n".join(
-            f"        listen {_spell(address)} default_server backlog=4096 deferred;" for address in http
+            f"        listen {_spell(address)} default_server backlog={sockets.BACKLOG} deferred;"
+            for address in http
         ),
         uwsgi=_indented(_read("uwsgi.conf")),
         http=_indented(_read("http.conf")),

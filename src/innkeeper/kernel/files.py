@@ -63,6 +63,11 @@ def read_small(path: Path, limit: int) -> bytes:
     return content
 
 
+def existing(path: Path) -> Path:
+    """`path`, or what there is of the way to it."""
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
 def born(path: Path) -> float | None:
     """When a file was made, in seconds since 1970; None where the file system does not tell (statx(2))."""
     found = ctypes.create_string_buffer(_STATX_SIZE)

@@ -16,6 +16,7 @@ from typing import Any
 
 MAX_MESSAGE = 256 * 1024
 MAX_DESCRIPTORS = 250
+BACKLOG = 4096  # connections that may wait at a socket of visitors; the kernel cuts it to net.core.somaxconn
 _CREDENTIALS = struct.Struct("3i")
 
 Message = dict  # of str to what JSON can say

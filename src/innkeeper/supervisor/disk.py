@@ -11,9 +11,8 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from innkeeper.kernel import quota
+from innkeeper.kernel import files, quota
 from innkeeper.kernel.quota import Used
 from innkeeper.spec.problem import Problem
 from innkeeper.spec.tenant import TenantSpec
@@ -251,7 +250,7 @@ class Disk:
 
     def _free_space(self) -> Used:
         """What is free: bytes and inodes."""
-        state = os.statvfs(_existing(self._services.layout.tenants_data))
+        state = os.statvfs(files.existing(self._services.layout.tenants_data))
         return Used(state.f_bavail * state.f_frsize, state.f_ffree)
 
 
@@ -261,7 +260,3 @@ def _is_limited(tenant: TenantSpec) -> bool:
 
 def _has_shrunk(before: Used, now: Used) -> bool:
     return before.space - now.space > _SHRUNK.space or before.files - now.files > _SHRUNK.files
-
-
-def _existing(path: Path) -> Path:
-    return next(one for one in (path, *path.parents) if one.exists())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from innkeeper.kernel import cgroups, firewall, landlock, namespaces, processes, quota, sockets
+from innkeeper.kernel import cgroups, files, firewall, landlock, namespaces, processes, quota, sockets
 from innkeeper.spec.node import Layout
 from innkeeper.supervisor import runtimes
 from innkeeper.worker import fence
@@ -86,7 +86,7 @@ def walls(layout: Layout, no_rules: str | None) -> Iterator[Facility]:
 
 def helpful(layout: Layout) -> Iterator[Facility]:
     """What makes a node better, but no tenant less apart."""
-    place = _existing(layout.tenants_data)
+    place = files.existing(layout.tenants_data)
     yield _disk_shares(place)
     kept = quota.find(place)
     yield Facility(
@@ -104,12 +104,12 @@ def helpful(layout: Layout) -> Iterator[Facility]:
         f"bursts of more than {depth} requests to one site are refused",
         "sysctl -w net.core.somaxconn=4096",
     )
-    files = processes.file_limit()
+    most = processes.file_limit()
     yield Facility(
         "open files",
-        files >= _ENOUGH_FILES,
-        f"at most {files} a process",
-        f"a node has room for about {max(0, files - 200)} sites",
+        most >= _ENOUGH_FILES,
+        f"at most {most} a process",
+        f"a node has room for about {max(0, most - 200)} sites",
         "ulimit -Hn 200000 (under systemd: LimitNOFILE=200000)",
     )
     yield _nginx()
@@ -182,7 +182,3 @@ def _group() -> cgroups.Group | None:
         return cgroups.find("innkeeper-try")
     except OSError:
         return None
-
-
-def _existing(path: Path) -> Path:
-    return next(one for one in (path, *path.parents) if one.exists())

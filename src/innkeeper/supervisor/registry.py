@@ -13,10 +13,10 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from innkeeper.kernel import files
+from innkeeper.spec import limits
 from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
 
-MAX_FILE = 64 * 1024
 SUFFIX = ".toml"
 
 Spec = TypeVar("Spec")
@@ -35,7 +35,9 @@ class Change(NamedTuple):
 def read(path: Path, parse: Callable[[str, str, str], Spec]) -> Spec:
     """The spec in a file; SpecError says what is wrong with it. `parse` takes name, text and file name."""
     try:
-        text = files.read_small(path, MAX_FILE).decode("utf-8-sig")  # Windows marks UTF-8 at its beginning
+        text = files.read_small(path, limits.MAX_FILE).decode(
+            "utf-8-sig"
+        )  # Windows marks UTF-8 at its beginning
     except UnicodeDecodeError as error:
         raise SpecError(
             Problem(

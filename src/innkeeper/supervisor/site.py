@@ -12,6 +12,7 @@ import socket
 import time
 from typing import Any
 
+from innkeeper.kernel import sockets
 from innkeeper.spec.problem import Problem
 from innkeeper.spec.site import SiteSpec
 from innkeeper.supervisor import accounts, adoption, hibernation, overuse, severance, starting, troubles
@@ -441,7 +442,7 @@ class Site:
     def _arm(self) -> None:
         """Let the next connection wake the site."""
         if self.state in (State.ASLEEP, State.FAILED):
-            self.listener.listen(starting.BACKLOG)  # a worker may have cut it
+            self.listener.listen(sockets.BACKLOG)  # a worker may have cut it
             self._services.wakeups.arm(self.listener.fileno())
 
     def _reload_again(self) -> None:

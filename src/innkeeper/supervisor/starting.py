@@ -17,7 +17,6 @@ from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.worker import Hear, Worker
 from innkeeper.worker.order import Descriptors, Order
 
-BACKLOG = 4096  # connections that may wait for a worker; the kernel cuts it to net.core.somaxconn
 _SOCKET_MODE = 0o660
 
 
@@ -26,7 +25,7 @@ def bind(spec: SiteSpec, services: Services, note: dict[str, Any] | None = None)
     directory = f"live/{spec.domain}"
     os.makedirs(directory, mode=0o755, exist_ok=True)
     path = f"{directory}/{socket_name(spec)}"
-    listener = sockets.listen(path, mode=_SOCKET_MODE, gid=services.edge_gid, backlog=BACKLOG)
+    listener = sockets.listen(path, mode=_SOCKET_MODE, gid=services.edge_gid, backlog=sockets.BACKLOG)
     services.custody.keep(f"site:{spec.domain}", [listener.fileno()], note)
     return listener
 

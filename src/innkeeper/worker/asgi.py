@@ -31,7 +31,6 @@ from innkeeper.worker.requests import Attended
 from innkeeper.worker.serving import Server
 
 _PATIENCE = 5.0  # seconds that tasks which outlive their requests have at the end
-_BACKLOG = 4096  # as the supervisor has set it
 
 
 class AsgiServer(Server):
@@ -76,7 +75,7 @@ class AsgiServer(Server):
         server = await loop.create_server(
             lambda: HttpToolsProtocol(config=config, server_state=state, app_state=lifespan.state),
             sock=listener,
-            backlog=_BACKLOG,
+            backlog=sockets.BACKLOG,
         )
         self.become_ready(
             Attended(listener.fileno(), exchanges.oldest, lambda: exchanges.under_way),

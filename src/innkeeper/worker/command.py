@@ -25,7 +25,6 @@ from innkeeper.worker.relay import CHUNK, Relay
 from innkeeper.worker.requests import Attended
 from innkeeper.worker.serving import CommandEnded, Server
 
-_BACKLOG = 4096  # as the supervisor has set it
 _LAST_WORDS = 8.0  # seconds that the command may take to end
 
 
@@ -52,7 +51,9 @@ class CommandServer(Server):
             self.fail(error)
         relay = Relay(self._order.body, self._order.timeout, self._order.longest, address, self._tell_late)
         listener = socket.socket(fileno=self._given.listener)
-        server = await asyncio.start_unix_server(relay.accept, sock=listener, limit=CHUNK, backlog=_BACKLOG)
+        server = await asyncio.start_unix_server(
+            relay.accept, sock=listener, limit=CHUNK, backlog=sockets.BACKLOG
+        )
         stopped = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stopped.set)
         self.become_ready(
