@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
-import importlib.machinery
 import importlib.util
 import os
 import signal
@@ -82,16 +82,33 @@ def stock(settings: Dict[str, Any]) -> trial.Sifted:
 
 
 def _wanted(settings: Dict[str, Any]) -> List[str]:
-    found = [*settings["preload"], *(name for name in settings["wanted"] if _is_there(name))]
-    return list(dict.fromkeys(found))
+    """What is to be tried. Of what sites tell, only what there is a file of: each that fails costs a process."""
+    inside: Dict[str, Dict[str, List[str]]] = {}
+    there = [name for name in settings["wanted"] if _places(name, inside)]
+    return list(dict.fromkeys([*settings["preload"], *there]))
 
 
-def _is_there(name: str) -> bool:
-    """Whether there is a file of the module: sites may have told of any name, and each trial takes its time."""
-    top, *inner = name.split(".")
-    spec = importlib.util.find_spec(top)
-    if spec is None or not inner:
-        return spec is not None
-    endings = (*importlib.machinery.all_suffixes(), "/__init__.py")
-    places = [os.path.join(place, *inner) for place in spec.submodule_search_locations or ()]
-    return any(os.path.exists(place + ending) for place in places for ending in endings)
+def _places(name: str, inside: Dict[str, Dict[str, List[str]]]) -> List[str]:
+    """The files and directories that a module may lie in; nothing is imported to find that out.
+
+    `inside` keeps what the packages hold that were looked into.
+    """
+    package, _, last = name.rpartition(".")
+    if not package:
+        try:
+            spec = importlib.util.find_spec(name)
+        except ValueError:  # it is there, and was made without a file
+            return []
+        return [] if spec is None else list(spec.submodule_search_locations or [name])
+    if package not in inside:
+        inside[package] = _modules_in(_places(package, inside))
+    return inside[package].get(last, [])
+
+
+def _modules_in(places: List[str]) -> Dict[str, List[str]]:
+    found: Dict[str, List[str]] = {}
+    for place in places:
+        with contextlib.suppress(OSError):  # it is a file
+            for entry in os.listdir(place):
+                found.setdefault(entry.partition(".")[0], []).append(f"{place}/{entry}")
+    return found
