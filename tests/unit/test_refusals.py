@@ -115,13 +115,11 @@ def test_one_of_an_earlier_start_leaves_the_present_one_alone(ordered: Ordered, 
 
 
 def test_who_asked_for_a_command_is_told(ordered: Ordered) -> None:
-    told: list[tuple[int | None, str]] = []
+    told: list[helpers.Ending] = []
 
     async def play() -> None:
-        worker = helpers.start(
-            ALICE, [0, 1, 2], ordered.services, lambda *how: told.append(how), arguments=("x",)
-        )
+        worker = helpers.start(ALICE, [0, 1, 2], ordered.services, told.append, arguments=("x",))
         ordered.refuse(worker.identity)
 
     asyncio.run(play())
-    assert told == [(None, "no process could be made for the worker: no room")]
+    assert told == [helpers.Ending(None, "no process could be made for the worker: no room", False)]

@@ -68,7 +68,13 @@ def start(
         elif event == "gone":
             services.meter.look_at(tenant.name, HELPERS)  # a limit may be why it ended
             services.forget(worker)
-            ended(Ending(found["code"], worker.problem.message if worker.problem else found["said"], worker.pid > 0 and not found["broken"]))
+            ended(
+                Ending(
+                    found["code"],
+                    worker.problem.message if worker.problem else found["said"],
+                    worker.pid > 0 and not found["broken"],
+                )
+            )
 
     worker = Worker(identity, "", ours, hear)
     doors: list[int] = []
