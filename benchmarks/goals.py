@@ -73,7 +73,6 @@ def _warm(figures: Figures) -> Iterator[Goal]:
                 f"warm requests, {way}: ours over hand-written", systems[BY_HAND]["ratio"], limit, "×", True
             )
 
-
     failed = sum(systems[US]["failed"] for kind in figures.values() for systems in kind.values())
     yield Goal("warm requests: failed", failed, 0, "requests")
 
@@ -102,7 +101,9 @@ def _storm(figures: Figures) -> Iterator[Goal]:
     )
     yield Goal("500 sites asked within a second: p99", figures["ms"]["p99"] / 1000, 5.0, "s")
     yield Goal("500 sites asked within a second: p99 of awake sites over quiet", figures["ratio"], 3.0, "×")
-    yield Goal("500 sites asked within a second: failed elsewhere", figures["failed_elsewhere"], 0, "requests")
+    yield Goal(
+        "500 sites asked within a second: failed elsewhere", figures["failed_elsewhere"], 0, "requests"
+    )
 
 
 def _budget(figures: Figures) -> Iterator[Goal]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import socket
 import subprocess
@@ -29,6 +30,7 @@ def test_what_is_no_message_is_said_and_leaves_nothing_open(body: bytes, tmp_pat
     ours, theirs = sockets.pair()
     with ours, theirs, (tmp_path / "file").open("w") as file:
         socket.send_fds(ours, [body], [file.fileno()])
+        gc.collect()  # what other tests have left
         before = len(os.listdir("/proc/self/fd"))
         with pytest.raises(ValueError):
             sockets.receive(theirs, 1)
