@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -255,6 +256,23 @@ def test_tenants_that_are_not_to_be_had(node: Node) -> None:
     assert node.get("bobs.test").text == "bobs"
     for domain in ("mine.test", "bobs.test"):
         node.remove(domain)
+
+
+def test_a_broken_tenant_file_takes_no_site_off_also_when_another_supervisor_reads_it(own_node: Node) -> None:
+    node = own_node
+    node.app("awake.test", answer="awake")
+    node.app("asleep.test", answer="asleep")
+    assert node.get("awake.test").text == "awake"
+    supervisor, worker = node.status()["supervisor_pid"], node.show("awake.test")["pid"]
+    node.layout.tenant_file("alice").write_text('uid = "x"\n')
+    await_true((node.layout.last_good_tenants / "alice.json").exists, 5)
+    os.kill(supervisor, signal.SIGKILL)
+    await_true(lambda: node.status()["supervisor_pid"] != supervisor, 15)
+    for name in ("awake", "asleep"):
+        assert node.get(f"{name}.test").text == name
+        assert not node.show(f"{name}.test")["problems"]
+    assert node.show("awake.test")["pid"] == worker
+    assert "alice.toml" in node.cli("status").stdout
 
 
 def _with_alias(name: str, alias: str = "shared.test") -> str:

@@ -14,7 +14,7 @@ import pytest
 from innkeeper.kernel import files
 from innkeeper.spec.node import NodeSettings
 from innkeeper.spec.site import SiteSpec, parse_site
-from innkeeper.supervisor.registry import Folder, Registry
+from innkeeper.supervisor.registry import LastGood, LastingFolder, Registry
 
 
 class Files:
@@ -24,14 +24,15 @@ class Files:
         self.sites, self.last_good = top / "sites", top / "last-good"
         self.log: list[str] = []
         self._times = iter(range(10**9, 10**12, 10**9))
-        for directory in (self.sites, self.last_good):
-            directory.mkdir()
+        self.sites.mkdir()
 
     def registry(self) -> Registry:
-        folder = Folder[SiteSpec](
-            self.sites, lambda name, text, file: parse_site(name, text, file=file, settings=NodeSettings())
+        folder = LastingFolder[SiteSpec](
+            self.sites,
+            lambda name, text, file: parse_site(name, text, file=file, settings=NodeSettings()),
+            LastGood(self.last_good, SiteSpec, self.log.append),
         )
-        return Registry(folder, self.last_good, self.log.append)
+        return Registry(folder)
 
     def put(self, domain: str, alias: str = "") -> None:
         aliases = f'aliases = ["{alias}"]' if alias else ""
@@ -113,5 +114,18 @@ def test_the_last_good_version_outlives_a_restart_and_no_good_one(found: Files) 
     registry.refresh()
     assert not list(found.last_good.iterdir())
     shutil.rmtree(found.last_good)
+    found.spoil("a.test")
+    assert found.registry().refresh() == []
+
+
+def test_the_last_good_version_of_a_file_that_was_deleted_unseen_is_forgotten(found: Files) -> None:
+    registry = found.registry()
+    found.put("a.test")
+    registry.refresh()
+    found.spoil("a.test")
+    registry.refresh()
+    assert found.last_good.stat().st_mode & 0o777 == 0o700
+    (found.sites / "a.test.toml").unlink()
+    assert found.registry().refresh() == []
     found.spoil("a.test")
     assert found.registry().refresh() == []

@@ -109,6 +109,11 @@ class Layout:
         """The last good versions of site files that are broken now."""
         return self.lib / "last-good"
 
+    @property
+    def last_good_tenants(self) -> Path:
+        """The same of tenants' files."""
+        return self.lib / "last-good-tenants"
+
     # ── logs ─────────────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property

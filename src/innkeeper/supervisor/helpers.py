@@ -111,13 +111,14 @@ def run(request: dict[str, Any], descriptors: list[int], reply: Reply, services:
     The request has `arguments` (a command) or `task`; when the asker goes away, all that was started is killed.
     """
     tenant = services.tenants.get(request["tenant"])
+    problem = services.tenant_problem(tenant) if tenant else services.tenant_faults.get(request["tenant"])
+    if problem is not None:
+        reply.refuse(f"{problem.message}. {problem.hint}")
+        return
     if tenant is None:
         reply.refuse(
             f"there is no tenant {request['tenant']!r}; `innkeeper tenant list` shows those there are"
         )
-        return
-    if problem := services.tenant_problem(tenant):
-        reply.refuse(f"{problem.message}. {problem.hint}")
         return
     if len(descriptors) != 3:
         reply.refuse("the three standard descriptors were not given")

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from innkeeper.edge.routes import Routes
-from innkeeper.kernel import files, namespaces, processes
+from innkeeper.kernel import namespaces, processes
 from innkeeper.spec import words
 from innkeeper.spec.node import Layout, NodeSettings, parse_node
 from innkeeper.spec.runtime import RuntimeSpec
@@ -43,7 +43,7 @@ from innkeeper.supervisor.nursery import Nursery
 from innkeeper.supervisor.ports import Ports
 from innkeeper.supervisor.preload import PRELOAD
 from innkeeper.supervisor.pressure import Pressure
-from innkeeper.supervisor.registry import Folder, Registry, read
+from innkeeper.supervisor.registry import LastGood, LastingFolder, Registry, read
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.site import Site
 from innkeeper.supervisor.tenants import Tenants
@@ -140,7 +140,7 @@ class Supervisor:
         settings = self.settings
         gid = edge_gid(settings)
         learning = Learning(self.layout.lib / "learned.json")
-        self.tenants = Tenants(self.layout, settings)
+        self.tenants = Tenants(self.layout, settings, log)
         self.services = Services(
             layout=self.layout,
             settings=settings,
@@ -168,13 +168,15 @@ class Supervisor:
             edge_gid=gid,
             log=log,
             tenants=self.tenants.specs,
+            tenant_faults=self.tenants.faults,
             tenant_problem=self.tenants.problem,
         )
-        sites = Folder[SiteSpec](
-            self.layout.sites, lambda name, text, file: parse_site(name, text, file=file, settings=settings)
+        sites = LastingFolder[SiteSpec](
+            self.layout.sites,
+            lambda name, text, file: parse_site(name, text, file=file, settings=settings),
+            LastGood(self.layout.last_good, SiteSpec, log),
         )
-        files.ensure_directory(self.layout.last_good, mode=0o700)
-        self.node = Node(Registry(sites, self.layout.last_good, log), self.services)
+        self.node = Node(Registry(sites), self.services)
 
     def _make_zygote(
         self,

@@ -1,6 +1,6 @@
-"""What is wanted, read from files: each site's spec, or what is wrong with its file.
+"""What is wanted, read from files: each site's or tenant's spec, or what is wrong with its file.
 
-The last good version of a broken file is kept on disk, so that it goes on being served across restarts.
+The last good version of a broken file is kept on disk, so that it stays in force across restarts.
 """
 
 from __future__ import annotations
@@ -73,16 +73,20 @@ class Folder(Generic[Spec]):
             if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
                 yield entry.name.removesuffix(SUFFIX)
 
+    def known(self) -> set[str]:
+        """The names of the files that are there, and of those that were."""
+        return {*self.names(), *self._marks}
+
     def refresh(self, name: str) -> bool | None:
-        """Read one file anew. True: it is there and was written or touched; False: nothing new; None: gone."""
+        """Read one file anew. True: it is there and was written or touched; False: nothing new; None: none."""
         path = self.directory / f"{name}{SUFFIX}"
         try:
             state = path.stat() if path.exists() else path.lstat()  # a link that leads nowhere is to be told
         except OSError:
-            known = self._marks.pop(name, None) is not None
+            self._marks.pop(name, None)
             self.specs.pop(name, None)
             self.faults.pop(name, None)
-            return None if known else False
+            return None
         mark = (state.st_mtime_ns, state.st_size, state.st_ino)
         if self._marks.get(name) == mark:
             return False
@@ -96,18 +100,82 @@ class Folder(Generic[Spec]):
 
     def load(self) -> None:
         """Read all files that are new or changed, and forget those that are gone."""
-        for name in {*self.names(), *self._marks}:
+        for name in self.known():
             self.refresh(name)
 
 
-class Registry:
-    """The wanted sites. A broken file leaves the last good spec in force and its fault beside it."""
+class LastGood(Generic[Spec]):
+    """The last good versions of files that are broken now, on disk.
 
-    def __init__(self, folder: Folder[SiteSpec], last_good: Path, log: Callable[[str], None]) -> None:
-        self._folder = folder
-        self._last_good = last_good
+    The text of one is gone when its file is found broken; so what is kept is the spec, as JSON. A disk that takes
+    none keeps no change from being carried out: the spec is in memory as well.
+    """
+
+    def __init__(self, directory: Path, kind: type[Spec], log: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._kind = kind
         self._log = log
-        self.wanted: dict[str, SiteSpec] = {}
+
+    def names(self) -> set[str]:
+        return {path.stem for path in self._directory.glob("*.json")}
+
+    def keep(self, name: str, spec: Spec) -> None:
+        try:
+            files.ensure_directory(self._directory, mode=0o700)
+            files.write_atomically(self._path(name), msgspec.json.encode(spec).decode())
+        except OSError as error:
+            self._log(f"{name}: its last good version could not be kept for a restart: {error}")
+
+    def recall(self, name: str) -> Spec | None:
+        try:
+            return msgspec.json.decode(self._path(name).read_bytes(), type=self._kind)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def forget(self, name: str) -> None:
+        try:
+            self._path(name).unlink(missing_ok=True)
+        except OSError as error:
+            self._log(f"{name}: its last good version of before could not be deleted: {error}")
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}.json"
+
+
+class LastingFolder(Folder[Spec]):
+    """One in which a broken file leaves its last good spec in force, also when another supervisor reads it."""
+
+    def __init__(
+        self, directory: Path, parse: Callable[[str, str, str], Spec], last_good: LastGood[Spec]
+    ) -> None:
+        super().__init__(directory, parse)
+        self._last_good = last_good
+
+    def known(self) -> set[str]:
+        return super().known() | self._last_good.names()
+
+    def refresh(self, name: str) -> bool | None:
+        news = super().refresh(name)
+        if news is False:
+            return news
+        if name not in self.faults:
+            self._last_good.forget(name)
+        elif name in self.specs:
+            self._last_good.keep(name, self.specs[name])
+        elif (recalled := self._last_good.recall(name)) is not None:
+            self.specs[name] = recalled
+        return news
+
+
+class Registry:
+    """The wanted sites."""
+
+    def __init__(self, folder: Folder[SiteSpec]) -> None:
+        self._folder = folder
+
+    @property
+    def wanted(self) -> dict[str, SiteSpec]:
+        return self._folder.specs
 
     @property
     def faults(self) -> dict[str, Problem]:
@@ -117,7 +185,7 @@ class Registry:
         """Read the named files (None: all) and return what has changed, removals first."""
         changes = [
             change
-            for name in (names if names is not None else {*self._folder.names(), *self.wanted, *self.faults})
+            for name in (names if names is not None else self._folder.known())
             if (change := self._refresh_one(name)) is not None
         ]
         return sorted(changes, key=lambda change: change.after is not None)
@@ -125,46 +193,8 @@ class Registry:
     def _refresh_one(self, name: str) -> Change | None:
         before = self.wanted.get(name)
         news = self._folder.refresh(name)
-        if news is False:
+        after = self.wanted.get(name)
+        is_still_good = before is not None and name in self.faults
+        if news is False or before is after is None or is_still_good:
             return None
-        if news is None:
-            self._forget_last_good(name)
-            self.wanted.pop(name, None)
-            return Change(name, before, None, False) if before else None
-        if name in self.faults:
-            if before is None:
-                before = self._recall(name)
-                if before is not None:
-                    self.wanted[name] = before
-                    return Change(name, None, before, False)
-            else:
-                self._remember(name)
-            return None
-        spec = self.wanted[name] = self._folder.specs[name]
-        self._forget_last_good(name)
-        return Change(name, before, spec, before == spec)
-
-    # The last good spec's text is gone when its file is found broken; so what is kept is the spec, as JSON. A disk
-    # that takes none keeps no change from being carried out: the spec is in memory as well.
-
-    def _remember(self, name: str) -> None:
-        try:
-            files.write_atomically(self._kept(name), msgspec.json.encode(self.wanted[name]).decode())
-        except OSError as error:
-            self._log(f"{name}: its last good version could not be kept for a restart: {error}")
-
-    def _recall(self, name: str) -> SiteSpec | None:
-        """The last good version of a file that was broken before this supervisor came."""
-        try:
-            return msgspec.json.decode(self._kept(name).read_bytes(), type=SiteSpec)
-        except (OSError, msgspec.DecodeError):
-            return None
-
-    def _forget_last_good(self, name: str) -> None:
-        try:
-            self._kept(name).unlink(missing_ok=True)
-        except OSError as error:
-            self._log(f"{name}: its last good version of before could not be deleted: {error}")
-
-    def _kept(self, name: str) -> Path:
-        return self._last_good / f"{name}.json"
+        return Change(name, before, after, before == after)

@@ -40,6 +40,7 @@ class Services:
     log: Callable[[str], None]
     most_open_files: int = sys.maxsize  # that the machine lets a process of an app have
     tenants: dict[str, TenantSpec] = field(default_factory=dict)
+    tenant_faults: dict[str, Problem] = field(default_factory=dict)  # of tenants whose files are broken
     disk_problem: Callable[[TenantSpec], Problem | None] = lambda _: (
         None
     )  # why a tenant may not start anything

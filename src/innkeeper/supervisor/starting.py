@@ -127,11 +127,12 @@ def order_for(worker: Worker, spec: SiteSpec, tenant: TenantSpec, ground: Ground
 
 
 def tenant_of(spec: SiteSpec, services: Services) -> TenantSpec:
-    """The site's tenant; SpecError when the node has none of that name."""
+    """The site's tenant; SpecError when the node has none of that name, or it can't be had."""
     tenant = services.tenants.get(spec.tenant)
     if tenant is None:
         raise SpecError(
-            Problem(
+            services.tenant_faults.get(spec.tenant)
+            or Problem(
                 "tenant-unknown",
                 f"{spec.domain}.toml: `tenant` is {spec.tenant!r}, and this node has no tenant of that name",
                 f"Add it with `innkeeper tenant add {spec.tenant}`, or correct the name in the site file.",

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from innkeeper.kernel import files
 from innkeeper.spec.node import Layout, NodeSettings
 from innkeeper.spec.problem import Problem
 from innkeeper.spec.tenant import TenantSpec, parse_tenant
-from innkeeper.supervisor.registry import Folder
+from innkeeper.supervisor.registry import LastGood, LastingFolder
 
 
 class Tenants:
-    """All tenants by name (`specs`), as their files say."""
+    """All tenants by name (`specs`), as their files say, and what is wrong with files (`faults`)."""
 
-    def __init__(self, layout: Layout, settings: NodeSettings) -> None:
+    def __init__(self, layout: Layout, settings: NodeSettings, log: Callable[[str], None]) -> None:
         self._layout = layout
         self._settings = settings
-        self._folder = Folder[TenantSpec](
-            layout.tenants, lambda name, text, file: parse_tenant(name, text, file=file, settings=settings)
+        self._folder = LastingFolder[TenantSpec](
+            layout.tenants,
+            lambda name, text, file: parse_tenant(name, text, file=file, settings=settings),
+            LastGood(layout.last_good_tenants, TenantSpec, log),
         )
         self._by_uid: dict[int, list[str]] = {}
         self.refresh(None)
@@ -26,6 +29,10 @@ class Tenants:
     @property
     def specs(self) -> dict[str, TenantSpec]:
         return self._folder.specs
+
+    @property
+    def faults(self) -> dict[str, Problem]:
+        return self._folder.faults
 
     def refresh(self, names: set[str] | None) -> None:
         """Read the named files anew (None: all)."""

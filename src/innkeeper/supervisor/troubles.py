@@ -13,7 +13,13 @@ _LONGEST_WAIT = 60.0
 _MAX_TEXT = 20_000
 CRASH_WINDOW = 10.0  # seconds: a worker that ended sooner after it was ready has crashed at once
 PASSING = ("crashed", "request-too-slow", "socket-shut", "not-accepting")  # forgotten at a reload
-NOT_TO_BE_HAD = ("tenant-unknown", "tenant-outside", "tenant-invalid", "runtime-unknown")
+NOT_TO_BE_HAD = (
+    "tenant-unknown",
+    "tenant-outside",
+    "tenant-invalid",
+    "file-unreadable",
+    "runtime-unknown",
+)
 OVER_WHEN_LOADED = (
     "load-failed",
     "virtualenv-broken",
