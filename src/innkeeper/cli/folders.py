@@ -5,16 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from innkeeper.cli.printing import stderr, stdout, tell
+from innkeeper.cli.printing import say, stderr, stdout, tell
 from innkeeper.spec.node import Layout
 from innkeeper.spec.runtime import RuntimeSpec, parse_runtime
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.tenant import TenantSpec, parse_tenant
-from innkeeper.supervisor.registry import SUFFIX, Folder, Spec
+from innkeeper.supervisor.registry import SUFFIX, Folder, LastGood, Spec
 
 
 def sites(layout: Layout) -> Folder[SiteSpec]:
     return _loaded(Folder(layout.sites, lambda name, text, file: parse_site(name, text, file=file)))
+
+
+def wanted_sites(layout: Layout) -> dict[str, SiteSpec]:
+    """What is to be served: of a file that is broken, the last good version."""
+    folder = sites(layout)
+    last_good = LastGood(layout.last_good, SiteSpec, say)
+    recalled = {domain: spec for domain in folder.faults if (spec := last_good.recall(domain))}
+    return folder.specs | recalled
 
 
 def tenants(layout: Layout) -> Folder[TenantSpec]:

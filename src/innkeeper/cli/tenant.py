@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from innkeeper.cli import file, folders, terminal
-from innkeeper.cli.app import context, end_like, fail, names_in, refusals
+from innkeeper.cli.app import Context, context, end_like, fail, names_in, refusals
 from innkeeper.cli.printing import one_line, print_json, say, stdout, table
 from innkeeper.control import client
 from innkeeper.edge import logs
@@ -31,7 +31,7 @@ _NAME = typer.Argument(metavar="NAME", autocompletion=names_in(lambda layout: la
 def _sites(layout: Layout) -> dict[str, list[str]]:
     """The sites by their tenant."""
     found: dict[str, list[str]] = {}
-    for domain, spec in sorted(folders.sites(layout).specs.items()):
+    for domain, spec in sorted(folders.wanted_sites(layout).items()):
         found.setdefault(spec.tenant, []).append(domain)
     return found
 
@@ -122,8 +122,11 @@ def remove(
     existing = folders.tenants(here.layout)
     if name not in existing.specs and name not in existing.faults:
         fail(f"there is no tenant {name!r}", "`innkeeper tenant list` shows all.")
-    if sites := _sites(here.layout).get(name):
-        fail(f"{name} has sites: {', '.join(sites)}", f"Delete their files in {here.layout.sites} first.")
+    if sites := {*_sites(here.layout).get(name, ()), *_served(here, name)}:
+        fail(
+            f"{name} has sites: {', '.join(sorted(sites))}",
+            f"Delete their files in {here.layout.sites} first.",
+        )
     here.layout.tenant_file(name).unlink()
     data, home = here.layout.tenant_data(name), here.layout.tenant_home(name)
     uid = home.lstat().st_uid if home.is_dir() else 0
@@ -139,6 +142,13 @@ def remove(
         say(f"Tenant {name} removed; its files are in {aside}")
         return
     say(f"Tenant {name} removed")
+
+
+def _served(here: Context, name: str) -> list[str]:
+    """The sites that the running node serves as the tenant's, whatever their files say by now."""
+    answer = here.ask_if_up({"do": "status"}) or {"sites": []}
+    mine = [site["domain"] for site in answer["sites"] if site["tenant"] == name]
+    return [domain for domain in mine if os.path.lexists(here.layout.site_file(domain))]
 
 
 @app.command("list")
