@@ -209,8 +209,8 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_made() -> None:
         assert f"{node.layout.tenant_file('late')}: No space left on device" in done.stderr
         assert "Free some space" in done.stderr
         before, _, after = done.stdout.partition("status 1\n")
-        assert "early added: user id 20000" in before
-        listed, _, added = after.partition("Tenant late added: user id 20001")
+        assert "early added: user id " in before
+        listed, _, added = after.partition("Tenant late added: user id ")
         assert listed.split() == [
             f"{node.layout.tenants}:",
             "early.toml",
@@ -319,7 +319,7 @@ def test_a_byte_order_mark_is_no_fault(node: Node) -> None:
     alone = Node()
     try:
         alone.layout.settings_file.write_bytes(mark + b"first_uid = 30000\nlast_uid = 30010\n")
-        assert "user id 30000" in alone.cli("tenant", "add", "windows").stdout
+        assert "user id 300" in alone.cli("tenant", "add", "windows").stdout
     finally:
         alone.close()
 

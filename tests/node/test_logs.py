@@ -29,8 +29,8 @@ def application(environ, start_response):
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    """One of their own: these tests wait until no site is left."""
-    with running() as own:
+    """One of their own: these tests wait until no site is left, and until nobody has a user id any more."""
+    with running(settings="first_uid = 27000\nlast_uid = 27999\n") as own:
         yield own
 
 
@@ -43,7 +43,7 @@ def domain(node: Node) -> Iterator[str]:
     node.await_gone()
     for tenant in ("first-owner", "second-owner"):
         node.cli("tenant", "rm", tenant, "--purge", check=False)
-    shutil.rmtree(node.layout.lib / "removed", ignore_errors=True)
+    shutil.rmtree(node.layout.removed, ignore_errors=True)
 
 
 def serve(node: Node, tenant: str, domain: str) -> None:
@@ -64,18 +64,20 @@ def test_the_next_tenant_of_a_domain_does_not_read_the_logs_of_the_former(node: 
     assert node.layout.former_logs.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("purge", [True, False])
+@pytest.mark.parametrize("kept", ["nothing", "logs"])
 def test_whoever_gets_the_user_id_of_a_tenant_that_is_gone_does_not_read_its_logs(
-    node: Node, domain: str, purge: bool
+    node: Node, domain: str, kept: str
 ) -> None:
     serve(node, "first-owner", domain)
     uid = node.uid("first-owner")
     node.remove(domain)
     node.await_gone()
-    node.cli("tenant", "rm", "first-owner", *(["--purge"] if purge else []))
+    node.cli("tenant", "rm", "first-owner", *(["--purge"] if kept == "nothing" else []))
     assert not node.layout.log_dir(domain).exists()
-    aside = [path.read_text() for path in node.layout.lib.glob("removed/first-owner-*/logs/*/access.log")]
-    assert any("asked-first-owner" in text for text in aside) is not purge
+    aside = [path.read_text() for path in node.layout.removed.glob("first-owner-*/logs/*/access.log")]
+    assert any("asked-first-owner" in text for text in aside) is (kept == "logs")
+    for home in node.layout.removed.glob("first-owner-*/home"):  # or nobody would get the user id
+        shutil.rmtree(home)
     serve(node, "second-owner", domain)
     assert node.uid("second-owner") == uid
     assert "first-owner" not in node.get(domain).text

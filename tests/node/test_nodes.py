@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from innkeeper.kernel import processes
 from tests.node.harness import Load, Node, alive, await_true, command_line, running
 
 SLOW = """
@@ -263,7 +264,8 @@ def test_tenants_without_a_node() -> None:
     node = Node()
     try:
         node.cli("tenant", "add", "dora")
-        assert json.loads(node.cli("tenant", "list", "--json").stdout) == [{"name": "dora", "uid": 20000}]
+        (told,) = json.loads(node.cli("tenant", "list", "--json").stdout)
+        assert told == {"name": "dora", "uid": node.uid("dora")}
         node.layout.sites.mkdir(parents=True, exist_ok=True)
         node.site("d.test", 'tenant = "dora"\n[app]\nwsgi = "/var/www/d.py"\n')
         assert "d.test" in node.cli("site", "list").stdout
@@ -279,6 +281,37 @@ def test_tenants_without_a_node() -> None:
             assert "Traceback" not in refused.stderr
     finally:
         node.close()
+
+
+WHOSE = """
+import os, time
+def application(environ, start_response):
+    time.sleep(float(environ["QUERY_STRING"] or 0))
+    start_response("200 OK", [])
+    return [str(os.getuid()).encode()]
+"""
+
+
+def test_a_user_id_passes_on_when_no_process_of_the_removed_tenant_is_left() -> None:
+    alone = "first_uid = 28000\nlast_uid = 28999\n"  # what other nodes run does not matter
+    with running(settings=alone) as node, ThreadPoolExecutor() as pool:
+        node.app("slow.test", WHOSE, tenant="bob")
+        uid = int(node.get("slow.test").text)
+        answer = pool.submit(node.get, "slow.test", "/?100")
+        time.sleep(0.5)
+        node.site("slow.test", "tenant =")
+        assert "bob has sites: slow.test" in node.cli("tenant", "rm", "bob", check=False).stderr
+        node.remove("slow.test")
+        node.cli("tenant", "rm", "bob", "--purge")
+        node.tenant("carol")
+        assert not answer.done()
+        assert node.uid("carol") != uid
+        for pid in node.pids():
+            if processes.user_of(pid) == uid:
+                os.kill(pid, signal.SIGKILL)
+        await_true(lambda: uid not in processes.users(), 15)
+        node.tenant("dora")
+        assert node.uid("dora") == uid
 
 
 def test_a_root_below_a_closed_directory_is_served_all_the_same() -> None:

@@ -6,6 +6,8 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +17,7 @@ from innkeeper.cli.app import Context, context, end_like, fail, names_in, refusa
 from innkeeper.cli.printing import one_line, print_json, say, stdout, table
 from innkeeper.control import client
 from innkeeper.edge import logs
-from innkeeper.kernel import files, quota
+from innkeeper.kernel import files, processes, quota
 from innkeeper.spec import names
 from innkeeper.spec.node import Layout, NodeSettings
 from innkeeper.spec.problem import SpecError
@@ -51,20 +53,35 @@ def add(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")]
         existing = folders.tenants(here.layout)
         if name in existing.specs or name in existing.faults:
             fail(f"there is a tenant {name} already", "`innkeeper tenant list` shows all.")
-        owners = _owners(here.layout)
-        before = owners.pop(name, settings.first_uid)
-        taken = {*owners.values(), *(tenant.uid for tenant in existing.specs.values())}
-        uids = range(settings.first_uid, settings.last_uid + 1)
-        uid = next((uid for uid in (before, *uids) if uid in uids and uid not in taken), None)
+        uid = _choose_uid(here.layout, settings, name, existing.specs.values())
         if uid is None:
-            fail("all user ids of this node are taken", "Widen `first_uid` … `last_uid` in innkeeper.toml.")
+            fail(
+                "all user ids of this node are taken",
+                "Widen `first_uid` … `last_uid` in innkeeper.toml, or delete what nobody needs any more in "
+                f"{here.layout.removed}.",
+            )
         make(here.layout, settings, name, uid)
     say(f"Tenant {name} added: user id {uid}, home {here.layout.tenant_home(name)}")
 
 
-def _owners(layout: Layout) -> dict[str, int]:
+def _choose_uid(layout: Layout, settings: NodeSettings, name: str, known: Iterable[TenantSpec]) -> int | None:
+    """The user id for a new tenant: that of the home it has already, or one that nobody has.
+
+    A removed tenant has its own for as long as a process of its runs or its files are set aside.
+    """
+    owners = _owners(layout.tenants_data)
+    own = owners.pop(name, None)
+    taken = {*owners.values(), *(tenant.uid for tenant in known)}
+    uids = range(settings.first_uid, settings.last_uid + 1)
+    if own in uids and own not in taken:
+        return own
+    taken |= {*_owners(layout.removed).values(), *processes.users()}
+    return next((uid for uid in uids if uid not in taken), None)
+
+
+def _owners(directory: Path) -> dict[str, int]:
     """The user of each home there is: also of a tenant whose file is broken just now, or was deleted by hand."""
-    return {home.parent.name: home.lstat().st_uid for home in layout.tenants_data.glob("*/home")}
+    return {home.parent.name: home.lstat().st_uid for home in directory.glob("*/home")}
 
 
 def make(layout: Layout, settings: NodeSettings, name: str, uid: int) -> None:
@@ -117,7 +134,10 @@ def remove(
         bool, typer.Option(help="Delete the tenant's files and logs at once, instead of setting them aside.")
     ] = False,
 ) -> None:
-    """Remove a tenant that has no sites. Its files and logs are set aside in var/lib/innkeeper/removed."""
+    """Remove a tenant that has no sites. Its files and logs are set aside in var/lib/innkeeper/removed.
+
+    While they are there, or a process of the tenant's still runs, nobody else gets its user id.
+    """
     here = context(ctx)
     existing = folders.tenants(here.layout)
     if name not in existing.specs and name not in existing.faults:
@@ -130,13 +150,13 @@ def remove(
     here.layout.tenant_file(name).unlink()
     data, home = here.layout.tenant_data(name), here.layout.tenant_home(name)
     uid = home.lstat().st_uid if home.is_dir() else 0
-    aside = here.layout.lib / "removed" / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}"
+    aside = here.layout.removed / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}"
     if data.is_dir() and purge:
         shutil.rmtree(data)
     elif data.is_dir():
         files.ensure_directory(aside.parent, mode=0o700)
         data.rename(aside)
-    if uid:  # the next one to have this user id may not read its logs
+    if uid:  # whoever has this user id one day may not read its logs
         logs.part_with(here.layout, uid, None if purge else aside / "logs")
     if aside.is_dir():
         say(f"Tenant {name} removed; its files are in {aside}")

@@ -9,7 +9,7 @@ import signal
 import struct
 import threading
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Set
 
 from innkeeper.kernel import libc
 
@@ -159,6 +159,11 @@ def user_of(pid: int) -> int:
             if line.startswith("Uid:"):
                 return int(line.split()[1])
     return -1
+
+
+def users() -> Set[int]:
+    """The user ids that any process of the machine has given itself."""
+    return {user_of(int(name)) for name in os.listdir("/proc") if name.isdigit()}
 
 
 def thread_count() -> int:

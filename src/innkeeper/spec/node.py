@@ -100,6 +100,11 @@ class Layout:
         raise ValueError(f"{path} is in none of the places of {tenant}")
 
     @property
+    def removed(self) -> Path:
+        """The files and logs of tenants that were removed: NAME-TIME each."""
+        return self.lib / "removed"
+
+    @property
     def environments(self) -> Path:
         """The environments of the runtimes that were made by `innkeeper runtime add`: NAME.NUMBER each."""
         return self.lib / "runtimes"
