@@ -358,6 +358,43 @@ async def start(tasks: BackgroundTasks):
 """
 
 
+LINGERING = """
+import asyncio
+from fastapi import FastAPI, WebSocket
+from starlette.responses import StreamingResponse
+app = FastAPI()
+
+@app.get("/")
+async def index(): return "well"
+
+@app.websocket("/ws")
+async def ws(socket: WebSocket):
+    await socket.accept()
+    await socket.send_text("come in")
+    await asyncio.sleep(3600)
+
+@app.get("/events")
+async def events():
+    async def stream():
+        yield "data: come in\\n\\n"
+        await asyncio.sleep(3600)
+    return StreamingResponse(stream(), media_type="text/event-stream")
+"""
+
+
+def test_who_has_gone_keeps_no_site_awake(node: Node) -> None:
+    """Although the app does not notice that the visitor has gone: it waits for something else."""
+    domain = "lingering-asgi.test"
+    node.app(domain, LINGERING, kind="asgi", app="idle = 1")
+    with websocket(node, domain) as ws:
+        assert ws.recv(timeout=10) == "come in"
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=10)
+    connection.request("GET", "/events", headers={"Host": domain})
+    assert connection.getresponse().readline() == b"data: come in\n"
+    connection.close()
+    node.await_state(domain, "asleep")
+
+
 def test_a_background_task_is_neither_late_nor_cut_off(node: Node) -> None:
     """By `timeout`, by falling asleep, or by a reload: the visitor has had the answer long ago."""
     domain = "tasks-asgi.test"

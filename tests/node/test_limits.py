@@ -322,3 +322,8 @@ def test_more_open_files_than_the_node_has_are_told(node: Node) -> None:
     assert "`open_files` of its limits is 1000000, and the node can give" in problem["message"]
     assert node.show("files.test")["state"] == "serving"
     assert hard < 1_000_000
+    node.app("files.test", more="[limits]\nopen_files = 1000000\n[https]\nforce = true\n")
+    await_true(lambda: node.show("files.test")["problems"][0]["code"] == "https-unserved", 5)
+    node.cli("site", "disable", "files.test")
+    node.cli("site", "enable", "files.test")
+    assert node.get("files.test").status == 200

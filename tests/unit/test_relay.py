@@ -119,6 +119,10 @@ def test_who_finds_the_commands_queue_full_waits_for_as_long_as_a_request_may(
             b"HTTP/1.1 101 Switching Protocols\r\n\r\nframes",
         ),
         ([b"HTTP/1.1 2", b"00 OK\r\n", b"a: b\r\n\r\n", b"body"], b"HTTP/1.1 200 OK\r\na: b\r\n\r\nbody"),
+        (
+            [b"HTTP/1.1 100\r\n\r\nHTTP/1.1 200 OK\r\na: b\r\n\r\nbody"],
+            b"HTTP/1.1 200 OK\r\na: b\r\n\r\nbody",
+        ),
         ([b"no head at all"], b"no head at all"),
     ],
 )

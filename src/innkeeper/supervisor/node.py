@@ -123,6 +123,15 @@ class Node:
         except SpecError as error:
             self.faults[change.domain] = error.problem
             return None
+        if (most_files := self.services.most_open_files) < wanted.limits.open_files:
+            self.faults[change.domain] = Problem(
+                "open-files-beyond-node",
+                f"{change.domain}: `open_files` of its limits is {wanted.limits.open_files}, and the node can give "
+                f"a process {most_files}, which is what it gets",
+                f"Lower it to {most_files}, or raise the node's hard limit (`ulimit -Hn`, LimitNOFILE= in a unit of "
+                "systemd's) and restart the node.",
+            )
+            wanted = wanted.with_open_files(most_files)
         taken = [alias for alias in wanted.aliases if self._holder(alias) not in (None, change.domain)]
         if taken:
             self.faults[change.domain] = Problem(
@@ -146,15 +155,6 @@ class Node:
                 f"larger requests than {most} are answered with 413",
                 f'Set max_body = "{body}" in innkeeper.toml and restart the node, or lower `body`.',
             )
-        elif (most_files := self.services.most_open_files) < wanted.limits.open_files:
-            self.faults[change.domain] = Problem(
-                "open-files-beyond-node",
-                f"{change.domain}: `open_files` of its limits is {wanted.limits.open_files}, and the node can give "
-                f"a process {most_files}, which is what it gets",
-                f"Lower it to {most_files}, or raise the node's hard limit (`ulimit -Hn`, LimitNOFILE= in a unit of "
-                "systemd's) and restart the node.",
-            )
-            return wanted.with_open_files(most_files)
         return wanted
 
     def _holder(self, name: str) -> str | None:

@@ -78,7 +78,7 @@ class AsgiServer(Server):
             backlog=sockets.BACKLOG,
         )
         self.become_ready(
-            Attended(listener.fileno(), exchanges.oldest, lambda: exchanges.under_way),
+            Attended(listener.fileno(), exchanges.oldest, exchanges.any_goes_on),
             exchanges.finished,
             finish=lambda: loop.call_soon_threadsafe(stopped.set),
             on_gate=lambda: loop.call_soon_threadsafe(exchanges.say_farewell),

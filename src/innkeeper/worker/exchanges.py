@@ -80,10 +80,11 @@ class Exchanges:
             self._open.discard(one)
             self._finished += 1
 
-    @property
-    def under_way(self) -> bool:
-        """Whether the app is not done with one of them, be it answered already."""
-        return bool(self._open)
+    def any_goes_on(self) -> bool:
+        """Whether the app goes on with one that is answered."""
+        with contextlib.suppress(RuntimeError):  # another thread's set has changed: look again next time
+            return any(one.goes_on for one in list(self._open))
+        return True
 
     @property
     def leaving(self) -> bool:
@@ -138,6 +139,7 @@ class _Exchange:
         self._all = all_of_them
         self._task = asyncio.current_task()
         self._given_up = self._may_last = False
+        self.goes_on = False  # whether it is answered, and the app is not done with it
         self._waits = 0  # how often the visitor is waited for just now
         self._timer: Optional[asyncio.TimerHandle] = None
         self._farewell: Optional[asyncio.Future[None]] = None
@@ -268,7 +270,7 @@ class _Request(_Exchange):
             self._complete = True
         await self._hand_over(message)
         if self._complete:  # what the app does now, nobody waits for: a background task takes its time
-            self.seen, self._may_last = _NEVER, True
+            self.seen, self._may_last, self.goes_on = _NEVER, True, True
         elif self._streams:
             self._last()
 

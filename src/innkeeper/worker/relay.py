@@ -20,7 +20,7 @@ _STREAM = re.compile(
     rb"HTTP/1\.[01] 101 |.*\r\ncontent-type:[ \t]*text/event-stream", re.IGNORECASE | re.DOTALL
 )
 _INTERIM = re.compile(
-    rb"HTTP/1\.[01] 1(?!01)\d\d[ \r].*?\r\n\r\n", re.DOTALL
+    rb"HTTP/1\.[01] 1(?!01)\d\d(?=[ \r]).*?\r\n\r\n", re.DOTALL
 )  # which nginx takes for the answer
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
 
@@ -120,6 +120,7 @@ class Conversation:
         length = _LENGTH.search(head)
         if self._relay.largest_body and length and int(length[1]) > self._relay.largest_body:
             await self._say(413, "Content Too Large", answering.TOO_LARGE)
+            await self._read_rest()
             return
         self._attend()
         try:
@@ -127,6 +128,7 @@ class Conversation:
         except asyncio.TimeoutError:  # others filled its queue all the time
             self._relay.note_late()
             await self._give_up()
+            await self._read_rest()
             return
         self._watch()
         asking = asyncio.ensure_future(self._ask(self._command, head))
@@ -143,6 +145,15 @@ class Conversation:
             if self._timer is not None:
                 self._timer.cancel()
             self._command.close()
+
+    async def _read_rest(self) -> None:
+        """To leave what is on its way unread would destroy the answer on its own."""
+        with contextlib.suppress(asyncio.TimeoutError, OSError):
+            await asyncio.wait_for(self._read_to_end(), _LINGER)
+
+    async def _read_to_end(self) -> None:
+        while await self._reader.read(CHUNK):
+            pass
 
     def abandon(self) -> None:
         """End it, whatever it is at."""

@@ -105,15 +105,15 @@ class Attended(InFlight):
     """
 
     def __init__(
-        self, listener: int, oldest: Callable[[], float], under_way: Callable[[], bool] = bool
+        self, listener: int, oldest: Callable[[], float], any_goes_on: Callable[[], bool] = bool
     ) -> None:
         super().__init__(listener)
         self._oldest = oldest
-        self._under_way = under_way
+        self._any_goes_on = any_goes_on
 
     def look(self) -> float:
         """Seconds since anything was last done for the most neglected request; 0 when none is in flight."""
-        if not super().look() and not self._under_way():
+        if not super().look() and not self._any_goes_on():
             return 0.0
         return max(1e-6, time.monotonic() - self._oldest() - _HEAD_START)
 
