@@ -167,6 +167,34 @@ def test_who_has_retired_lets_its_worker_finish(play: Play, monkeypatch: pytest.
     play(scene)
 
 
+# ── an app that does not load ────────────────────────────────────────────────────────────────────────────
+
+
+def test_of_those_that_could_not_load_one_stays_to_watch(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(stage: Stage) -> None:
+        workers = [stage.worker(number) for number in range(1, 6)]
+        monkeypatch.setattr(starting, "start", Mock(side_effect=workers))
+        first, second, ends, third, last = workers
+        for worker in (first, second):
+            stage.site.ring()
+            await stage.say(worker, "failed")
+        assert stage.asked(first) == ["drain"]
+        stage.site.ring()
+        ends.attach(os.getpid(), os.pidfd_open(os.getpid()))
+        ends.abandon()
+        assert stage.site.state is State.FAILED
+        assert stage.asked(second) == []
+        await stage.say(second, "touched")
+        assert stage.site.state is State.STARTING
+        assert stage.asked(second) == ["drain"]
+        await stage.say(third, "failed")
+        stage.site.ring()
+        await stage.say(last, "loaded")
+        assert stage.asked(third) == ["drain"]
+
+    play(scene)
+
+
 # ── its socket ───────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -42,7 +42,8 @@ class Failure:
         self._dismiss()
 
     def watch(self, worker: Worker) -> None:
-        """Keep a worker that could not load: it says when its file is touched."""
+        """Keep a worker that could not load, in the place of one before: it says when its file is touched."""
+        self._dismiss()
         self.watcher = worker
         self._timers.later("watch", _WATCH_LIMIT, self._dismiss)
 

@@ -313,8 +313,8 @@ class Site:
         if worker is self._attempt.worker:
             if not self._attempt.repeat():
                 self._services.meter.look_at(self.spec.tenant, self.spec.domain)
-                self._on_load_failed(worker.problem or troubles.ended_while_loading())
-                self._failure.watcher = None
+                self._attempt.settle()
+                self.on_start_failed(worker.problem or troubles.ended_while_loading())
         elif worker is self._failure.watcher:
             self._failure.watcher = None
         elif worker is self._worker:
