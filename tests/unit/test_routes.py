@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import string
 import tempfile
@@ -116,6 +117,22 @@ def test_the_short_way_is_shut_while_the_site_is_marked_as_failed(layout: Layout
     routes.clear_flag("a.test", "failed")
     assert shut() == {"to-http"}
     assert not (layout.live("a.test") / "failed").exists()
+
+
+def test_a_flag_that_can_not_be_set_leaves_the_site_as_it_is(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    routes = Routes(layout)
+    layout.live("a.test").mkdir()
+    routes.publish(ROUTE)
+    with monkeypatch.context() as full:
+        full.setattr("innkeeper.edge.routes.os.open", fail)
+        routes.set_flag("a.test", "failed")
+    assert "to-sock" in tree(layout)
+    assert os.listdir(layout.live("a.test")) == []
 
 
 def test_a_flag_of_one_site_does_nothing_to_another_that_has_its_name(layout: Layout) -> None:

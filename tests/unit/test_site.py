@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -244,6 +246,34 @@ def test_a_socket_that_is_shut_down_is_told_of_once(tmp_path: Path) -> None:
             await until(lambda: shut.call_count == 2)
 
     asyncio.run(scene())
+
+
+def test_a_bell_that_can_not_be_answered_does_not_cost_others_theirs(tmp_path: Path) -> None:
+    told: list[str] = []
+    failed: list[BaseException] = []
+
+    def ring(domain: str) -> None:
+        told.append(domain)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def scene() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: failed.append(what["exception"]))
+        wakeups = Wakeups(ring, ring)
+        with contextlib.ExitStack() as stack:
+            for name in ("one", "other", "shut"):
+                path = tmp_path / name
+                listener = sockets.listen(path, mode=0o600, gid=os.getgid(), backlog=1)
+                wakeups.add(name, stack.enter_context(listener).fileno())
+                wakeups.arm(listener.fileno())
+                if name == "shut":
+                    listener.shutdown(socket.SHUT_RDWR)
+                else:
+                    stack.enter_context(socket.socket(socket.AF_UNIX)).connect(str(path))
+            await asyncio.sleep(0.05)
+
+    asyncio.run(scene())
+    assert sorted(told) == ["one", "other", "shut"]
+    assert len(failed) == 3
 
 
 @pytest.mark.parametrize("event", ["slow", "severed"])

@@ -132,8 +132,11 @@ class Routes:
         shutil.rmtree(f"{self._run}/live/{domain}", ignore_errors=True)
 
     def set_flag(self, domain: str, flag: str) -> None:
-        """Mark a site: "failed", "busy" or "slow"; nginx shows visitors the page that fits."""
-        with contextlib.suppress(FileNotFoundError):  # the site went away meanwhile
+        """Mark a site: "failed", "busy" or "slow"; nginx shows visitors the page that fits.
+
+        Where that can't be done, such as on a full disk, the page is a more general one.
+        """
+        with contextlib.suppress(OSError):
             _write(self._flag(domain, flag), "")
             if flag == "failed":
                 self._rename_way(domain, "", _SHUT)

@@ -11,6 +11,7 @@ import select
 from collections.abc import Callable
 
 _AT_ONCE = 256  # rings answered before other work gets its turn
+_GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _SHUT = select.EPOLLRDHUP | select.EPOLLONESHOT  # told once, whether or not it can be mended at once
 
 
@@ -44,11 +45,15 @@ class Wakeups:
         self._epoll.modify(descriptor, _SHUT)
 
     def _on_rings(self) -> None:
+        loop = asyncio.get_running_loop()
         for descriptor, events in self._epoll.poll(0, _AT_ONCE):
             domain = self._domains.get(descriptor)
             if domain is None:
                 continue
-            if events & (select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR):
-                self._shut(domain)
-            else:
-                self._ring(domain)
+            tell = self._shut if events & _GONE else self._ring
+            try:
+                tell(domain)
+            except Exception as error:  # the others of this round are told once, too
+                loop.call_exception_handler(
+                    {"message": f"the bell of {domain} was not answered", "exception": error}
+                )
