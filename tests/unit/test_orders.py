@@ -16,6 +16,7 @@ import pytest
 
 from innkeeper.kernel import sockets
 from innkeeper.spec.node import Layout, NodeSettings
+from innkeeper.spec.problem import SpecError
 from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import parse_site
 from innkeeper.spec.tenant import TenantSpec
@@ -259,6 +260,17 @@ def test_a_worker_that_can_not_be_ordered_leaves_nothing_behind(monkeypatch: pyt
         assert (town.services.workers, town.kept, town.withdrawn, released) == ({}, set(), [1], [20007])
 
     asyncio.run(run())
+
+
+def test_a_worker_is_not_ordered_of_a_runtime_that_is_not_there() -> None:
+    town = Town()
+    town.services.nursery.has = {"small"}.__contains__  # type: ignore[method-assign, assignment]
+    town.services.nursery.pairs = {"small": cast("Any", None)}
+    text = 'tenant = "alice"\n[app]\nwsgi = "app:app"\nruntime = "small"\n'
+    spec = parse_site("one.test", text, file="one.test.toml", settings=NodeSettings())
+    with socket.socket() as listener, pytest.raises(SpecError, match="`default_runtime` is 'large'"):
+        starting.start(spec, Ground("large", bare=True), listener, town.services, lambda *_: None)
+    assert town.services.workers == {}
 
 
 def test_who_does_not_come_in_is_not_counted() -> None:

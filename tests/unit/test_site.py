@@ -20,6 +20,7 @@ from innkeeper.spec.site import parse_site
 from innkeeper.supervisor import adoption, attempt, site, starting
 from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.custody import Kept
+from innkeeper.supervisor.nursery import Ground
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.site import Site
 from innkeeper.supervisor.states import State
@@ -193,6 +194,34 @@ def test_of_those_that_could_not_load_one_stays_to_watch(play: Play, monkeypatch
         stage.site.ring()
         await stage.say(last, "loaded")
         assert stage.asked(third) == ["drain"]
+
+    play(scene)
+
+
+# ── where it is started from ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_site_whose_runtime_was_removed_starts_again_where_its_file_says(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(stage: Stage) -> None:
+        unfit, fit, last = (stage.worker(number) for number in range(1, 4))
+        start = Mock(side_effect=[unfit, fit, last])
+        monkeypatch.setattr(starting, "start", start)
+        home, elsewhere = Ground("small"), Ground("old", bare=True)
+        runtimes = {"small", "old"}
+        nursery: Any = stage.services.nursery
+        nursery.default, nursery.has = "small", runtimes.__contains__
+        nursery.is_decided_by.return_value, nursery.ground_of.return_value = False, elsewhere
+        stage.site.ring()
+        await stage.say(unfit, "unfit", python="3.9")
+        await stage.say(fit, "loaded")
+        await stage.leave(fit)
+        runtimes.remove("old")
+        stage.site.ring()
+        await stage.say(last, "loaded")
+        assert stage.site.state is State.SERVING
+        assert [call.args[1] for call in start.call_args_list] == [home, elsewhere, home]
 
     play(scene)
 

@@ -50,7 +50,7 @@ class Attempt:
 
     def begin(self) -> None:
         """Order a worker as soon as there is a place."""
-        self._services.admission.enter(self._site, self._order, self._site.on_busy)
+        self._services.admission.enter(self._site, self._start, self._site.on_busy)
 
     def go_on_with(self, worker: Worker) -> None:
         """An earlier supervisor had ordered it."""
@@ -102,8 +102,13 @@ class Attempt:
         """The site's packages may have changed: the next one starts where its file says."""
         self._ground = None
 
-    def _order(self) -> None:
+    def _start(self) -> None:
         """There is a place; it is given back by `settle`."""
+        if self._ground is not None and not self._services.nursery.has(self._ground.runtime):
+            self._ground = None  # the runtime was removed since
+        self._order()
+
+    def _order(self) -> None:
         self._orders += 1
         site, services = self._site, self._services
         try:

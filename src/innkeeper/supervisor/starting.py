@@ -41,6 +41,7 @@ def start(spec: SiteSpec, ground: Ground, listener: socket.socket, services: Ser
     The worker's channel is in the keeper's hands before the order goes out: should this process die in
     between, its successor knows of the worker.
     """
+    _require(ground.runtime, spec, services)
     tenant = tenant_of(spec, services)
     identity = services.new_identity()
     if problem := services.disk_problem(tenant):
@@ -148,20 +149,26 @@ def ground_of(spec: SiteSpec, services: Services) -> Ground:
     app = spec.app
     assert app is not None, "a static site has no worker"
     name = app.runtime or services.nursery.default
-    if not services.nursery.has(name):
-        known = ", ".join(sorted(services.nursery.pairs)) or "none"
-        where, otherwise = f"{spec.domain}.toml: [app] `runtime`", ", or leave `runtime` out"
-        if not app.runtime:
-            where, otherwise = "innkeeper.toml: `default_runtime`", ", and start the node anew"
-        raise SpecError(
-            Problem(
-                "runtime-unknown",
-                f"{where} is {name!r}, and this node has no runtime of that name",
-                f"Runtimes of this node: {known}. Name one of them{otherwise}.",
-            )
-        )
+    _require(name, spec, services)
     # A module that was imported in another environment than the site's may be another one.
     return Ground(name, bare=app.kind == "command" or services.nursery.is_decided_by(name, spec.env))
+
+
+def _require(runtime: str, spec: SiteSpec, services: Services) -> None:
+    """SpecError when the node has no runtime of that name."""
+    if services.nursery.has(runtime):
+        return
+    known = ", ".join(sorted(services.nursery.pairs)) or "none"
+    where, otherwise = f"{spec.domain}.toml: [app] `runtime`", ", or leave `runtime` out"
+    if spec.app is None or spec.app.runtime != runtime:
+        where, otherwise = "innkeeper.toml: `default_runtime`", ", and start the node anew"
+    raise SpecError(
+        Problem(
+            "runtime-unknown",
+            f"{where} is {runtime!r}, and this node has no runtime of that name",
+            f"Runtimes of this node: {known}. Name one of them{otherwise}.",
+        )
+    )
 
 
 def other_ground(spec: SiteSpec, ground: Ground, python: str, services: Services) -> Ground:
