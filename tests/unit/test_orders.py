@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import gc
 import os
+import resource
 import socket
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from innkeeper.edge import logs
 from innkeeper.kernel import sockets
+from innkeeper.kernel.cgroups.group import Group
 from innkeeper.spec.node import Layout, NodeSettings
 from innkeeper.spec.problem import SpecError
 from innkeeper.spec.runtime import RuntimeSpec
@@ -260,6 +265,60 @@ def test_a_worker_that_can_not_be_ordered_leaves_nothing_behind(monkeypatch: pyt
         assert (town.services.workers, town.kept, town.withdrawn, released) == ({}, set(), [1], [20007])
 
     asyncio.run(run())
+
+
+@contextlib.contextmanager
+def with_descriptors(count: int) -> Iterator[None]:
+    """Within it, no more descriptors than so many can be opened."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    *free, beyond = [os.dup(0) for _ in range(count + 1)]
+    for descriptor in (*free, beyond):
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (beyond, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="logs are given to tenants, which takes root")
+def test_a_start_that_descriptors_are_short_for_costs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "prepare", lambda *_, **__: None)
+
+    async def run() -> None:
+        town = Town()
+        town.services.layout = Layout(tmp_path)
+        town.services.layout.log_dir("one.test").mkdir(parents=True)
+        spec = parse_site("one.test", 'tenant = "alice"\n[app]\nwsgi = "app:app"\n', file="one.test.toml")
+        failed = []
+        gc.collect()  # those of other tests
+        with socket.socket() as listener:
+            before = os.listdir("/proc/self/fd")
+            for count in range(6):
+                with with_descriptors(count), pytest.raises(OSError) as raised:
+                    starting.start(spec, Ground("small"), listener, town.services, lambda *_: None)
+                assert os.listdir("/proc/self/fd") == before
+                failed.append(raised.value.errno)
+        assert failed == [errno.EMFILE] * 4 + [errno.EAGAIN] * 2
+        assert (town.services.workers, town.kept) == ({}, set())
+
+    asyncio.run(run())
+
+
+def test_the_doors_of_a_group_are_opened_all_or_none(tmp_path: Path) -> None:
+    for name in ("cpu", "memory"):
+        tmp_path.joinpath(name).mkdir()
+        tmp_path.joinpath(name, "tasks").touch()
+    group: Any = SimpleNamespace(
+        directories=[f"{tmp_path}/cpu", f"{tmp_path}/memory"], _shared=(), _door="tasks"
+    )
+    gc.collect()
+    before = os.listdir("/proc/self/fd")
+    with with_descriptors(1), pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        Group.doors(group)
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_worker_is_not_ordered_of_a_runtime_that_is_not_there() -> None:

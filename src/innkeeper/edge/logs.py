@@ -34,7 +34,12 @@ def prepare(layout: Layout, domain: str, *, gid: int, nginx_user: str) -> None:
 def open_for_worker(layout: Layout, domain: str, *, gid: int, nginx_user: str) -> tuple[int, int]:
     """Descriptors of server.log (stdout) and error.log (stderr), open for appending."""
     prepare(layout, domain, gid=gid, nginx_user=nginx_user)
-    return _open(layout, domain, "server", uid=0, gid=gid), _open(layout, domain, "error", uid=0, gid=gid)
+    server = _open(layout, domain, "server", uid=0, gid=gid)
+    try:
+        return server, _open(layout, domain, "error", uid=0, gid=gid)
+    except OSError:
+        os.close(server)
+        raise
 
 
 def part_with(layout: Layout, uid: int, keep_in: Path | None) -> None:

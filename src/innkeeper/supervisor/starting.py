@@ -46,10 +46,11 @@ def start(spec: SiteSpec, ground: Ground, listener: socket.socket, services: Ser
     identity = services.new_identity()
     if problem := services.disk_problem(tenant):
         raise SpecError(problem)
-    files = _open_logs(spec, tenant, services)
     ours, theirs = sockets.pair()
     worker = Worker(identity, spec.domain, ours, hear)
+    files: list[int] = []
     try:
+        files += _open_logs(spec, tenant, services)
         if spec.app is not None and spec.app.kind == "command":
             worker.port = services.ports.take(tenant.uid)
         zygote = services.nursery.zygote(ground)

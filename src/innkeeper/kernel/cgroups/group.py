@@ -122,7 +122,14 @@ class Group(abc.ABC):
     def doors(self) -> List[int]:
         """Open files by which a process enters it (see `enter`); the caller closes them."""
         places = (*self.directories, *self._shared)
-        return [os.open(f"{place}/{self._door}", os.O_WRONLY | os.O_CLOEXEC) for place in places]
+        found: List[int] = []
+        try:
+            found.extend(os.open(f"{place}/{self._door}", os.O_WRONLY | os.O_CLOEXEC) for place in places)
+        except OSError:
+            for descriptor in found:
+                os.close(descriptor)
+            raise
+        return found
 
     def processes(self) -> List[int]:
         return [int(pid) for pid in knobs.read(self.directories[0], "cgroup.procs").split()]
