@@ -201,6 +201,22 @@ def test_of_those_that_could_not_load_one_stays_to_watch(play: Play, monkeypatch
 # ── where it is started from ─────────────────────────────────────────────────────────────────────────────
 
 
+def test_who_is_unfit_and_has_ended_is_replaced_once(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(stage: Stage) -> None:
+        unfit, fit = stage.worker(1), stage.worker(2)
+        start = Mock(side_effect=[unfit, fit])
+        monkeypatch.setattr(starting, "start", start)
+        stage.site.ring()
+        sockets.send(stage.ends[unfit], {"event": "unfit"})
+        stage.ends[unfit].close()
+        await until(lambda: stage.heard == ["gone", "unfit"])
+        await stage.say(fit, "loaded")
+        assert stage.site.state is State.SERVING
+        assert start.call_count == 2
+
+    play(scene)
+
+
 def test_a_site_whose_runtime_was_removed_starts_again_where_its_file_says(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,9 +93,8 @@ class Attempt:
         if self._ground == before:
             worker.kill()  # it has been there before
             return
+        self._orders, self.worker = 0, None  # before it is drained: it may have ended, and is told of at once
         worker.drain(DRAIN_SLACK)
-        self._orders = 0
-        self.worker = None
         self._order()
 
     def return_home(self) -> None:
