@@ -170,6 +170,17 @@ def test_who_has_retired_lets_its_worker_finish(play: Play, monkeypatch: pytest.
     play(scene)
 
 
+def test_who_rests_and_has_retired_goes_on(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        worker = stage.worker(7)
+        stage.site.adopt([(worker, "resting")])
+        assert stage.site.state is State.HIBERNATING
+        stage.site.retire()
+        assert stage.asked(worker) == ["go"]
+
+    play(scene)
+
+
 # ── an app that does not load ────────────────────────────────────────────────────────────────────────────
 
 

@@ -159,6 +159,8 @@ class Site:
 
         The site's flags are the other's from now on.
         """
+        if self.state is State.HIBERNATING:
+            self._thaw()
         last, self._worker = self._worker or self._attempt.give_up(), None
         self._release()
         self._services.wakeups.remove(self.listener.fileno())
