@@ -158,6 +158,31 @@ def test_its_last_words_are_heard_though_it_had_to_wait() -> None:
     asyncio.run(play())
 
 
+def test_its_last_words_take_no_longer_than_they_may() -> None:
+    async def play() -> None:
+        ours, theirs = sockets.pair()
+        heard: list[str] = []
+
+        def hear(_: Worker, event: str, __: object) -> None:
+            time.sleep(0.05)
+            heard.append(event)
+
+        process = sleeper()
+        process.kill()
+        worker = Worker(1, "one.test", ours, hear)
+        descriptor = os.pidfd_open(process.pid)
+        for _ in range(100):
+            theirs.send(b'{"event": "word"}')
+        theirs.close()
+        worker.attach(process.pid, descriptor)
+        worker._on_exit()
+        process.wait()
+        assert heard[-1] == "gone"
+        assert 2 <= len(heard) < 10
+
+    asyncio.run(play())
+
+
 def test_who_is_killed_before_being_forked_is_gone_at_once() -> None:
     async def play() -> None:
         ours, theirs = sockets.pair()

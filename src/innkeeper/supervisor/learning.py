@@ -17,6 +17,7 @@ from innkeeper.spec import names
 ENOUGH = 2  # sites that have to import a module before it is preloaded for all
 _MOST_SITES = 8  # that are remembered for a module
 _MOST_MODULES = 4000  # that are remembered for a runtime
+_MOST_OWN = 2000  # of them, those that one tenant alone told of
 _MOST_WANTED = 1500  # that are preloaded: each costs memory, and every fork a little time
 _MOST_TEXT = 32 * 1024  # characters of their names: they go into messages, which have a limit
 _MOST_NAME = 100  # characters of one
@@ -38,18 +39,22 @@ class Learning:
         However many sites a tenant has, they count as no more than are enough.
         """
         told = self._told.setdefault(runtime, {})
-        for name in modules[:_MOST_MODULES] if isinstance(modules, list) else ():
-            if not _is_module(name):
-                continue
+        heard = modules[:_MOST_MODULES] if isinstance(modules, list) else []
+        said = dict.fromkeys(filter(_is_module, heard))
+        site = f"{tenant}/{domain}"
+        fresh = []
+        for name in said:
             sites = told.get(name)
             if sites is None:
-                if len(told) >= _MOST_MODULES and not _forget_single(told):
-                    return
-                sites = told[name] = []
-            site, own = f"{tenant}/{domain}", sum(each.startswith(f"{tenant}/") for each in sites)
-            if len(sites) < _MOST_SITES and own < ENOUGH and site not in sites:
+                fresh.append(name)
+            elif len(sites) < _MOST_SITES and site not in sites and _own(sites, tenant) < ENOUGH:
                 sites.append(site)
                 self._unsaved = True
+        if len(fresh) > _room(told, tenant):
+            _forget_single(told)
+        for name in fresh[: _room(told, tenant)]:
+            told[name] = [site]
+            self._unsaved = True
 
     def wanted(self, runtime: str) -> tuple[str, ...]:
         """The modules to preload; a package comes before its parts."""
@@ -77,12 +82,21 @@ class Learning:
             self._unsaved = False
 
 
-def _forget_single(told: Told) -> bool:
-    """Make room by what one site alone has told of: nobody fills the memory with names of their own."""
-    single = [name for name, sites in told.items() if len(sites) < ENOUGH]
-    for name in single:
+def _own(sites: list[str], tenant: str) -> int:
+    """How many of them are the tenant's."""
+    return sum(site.startswith(f"{tenant}/") for site in sites)
+
+
+def _room(told: Told, tenant: str) -> int:
+    """How many further names are taken of a tenant: nobody fills the memory alone."""
+    own = sum(_own(sites, tenant) == len(sites) for sites in told.values())
+    return max(0, min(_MOST_MODULES - len(told), _MOST_OWN - own))
+
+
+def _forget_single(told: Told) -> None:
+    """Make room by what one site alone has told of. It takes a look at all that is known: once for all new names."""
+    for name in [name for name, sites in told.items() if len(sites) < ENOUGH]:
         del told[name]
-    return bool(single)
 
 
 def _is_module(name: Any) -> bool:

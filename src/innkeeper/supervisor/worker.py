@@ -20,6 +20,7 @@ Hear = Callable[["Worker", str, dict[str, Any]], None]
 _AT_ONCE = 32  # messages that are heard before others have their turn
 _TURN = 0.005  # seconds after which they have it in any case
 _PAUSE = 10.0  # times as long as hearing them took is nothing more heard of a worker that goes on
+_LAST_WORDS = 0.1  # seconds that it is heard after its end
 DRAIN_SLACK = 20.0  # seconds past the time limit of requests after which a draining worker is killed
 
 
@@ -157,7 +158,8 @@ class Worker:
         return self._hear is not None
 
     def _on_exit(self) -> None:
-        while self._hear_one():  # its last words first
+        end = time.monotonic() + _LAST_WORDS
+        while self._hear_one() and time.monotonic() < end:
             pass
         self._end()
 
