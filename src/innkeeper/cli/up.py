@@ -76,7 +76,7 @@ def up(
         lambda: _start_nginx(layout, listeners, closed, doors),
         pwd.getpwnam(settings.nginx_user).pw_uid,
         supervisor.log,
-        lambda: print("innkeeper: ready", flush=True),
+        _announce,
     )
     processes.prefer_to_keep()
     status = keeper.run()
@@ -85,6 +85,11 @@ def up(
         cgroups.leave(cgroups.find(confines.group_name(layout)))
     lock.close()
     raise typer.Exit(status)
+
+
+def _announce() -> None:
+    with contextlib.suppress(OSError):  # a node that nobody listens to serves
+        print("innkeeper: ready", flush=True)
 
 
 def _read_settings(layout: Layout) -> NodeSettings:

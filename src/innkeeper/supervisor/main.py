@@ -6,6 +6,7 @@ Started by the keeper with the node's root, the descriptor of its channel to the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import grp
 import os
@@ -60,9 +61,13 @@ DRAIN_TIME = 5.0  # seconds that workers have to finish when the node ends
 
 
 def log(text: str) -> None:
-    """Tell the operator; a traceback of a tenant's neither steers the terminal nor looks like the next entry."""
+    """Tell the operator; a traceback of a tenant's neither steers the terminal nor looks like the next entry.
+
+    What can't be told, since the disk is full or nobody reads it any more, is lost: all else goes on.
+    """
     entry = words.visible(text).replace("\n", f"\n{words.MARGIN}")
-    print(f"innkeeper: {entry}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        print(f"innkeeper: {entry}", file=sys.stderr, flush=True)
 
 
 class Supervisor:
