@@ -58,6 +58,7 @@ def up(
     if https:
         fail("--https is not served by this version yet", "Leave it out, and use --http for now.")
     settings = _read_settings(layout)
+    _check_edge()
     closed = _find_way(layout, settings)
     lock = _prepare(layout, settings)
     _check_runtime(layout, settings)
@@ -97,6 +98,14 @@ def _read_settings(layout: Layout) -> NodeSettings:
         return supervisor.read_settings(layout)
     except SpecError as error:
         fail(error.problem.message, error.problem.hint, status=2)
+
+
+def _check_edge() -> None:
+    """Refuse a machine without nginx: the keeper would try for ever what it takes for a want of processes."""
+    if nginx.program() is None:
+        fail(
+            "there is no nginx on this machine, and a node serves by it", "Install it: apt-get install nginx"
+        )
 
 
 def _check_runtime(layout: Layout, settings: NodeSettings) -> None:

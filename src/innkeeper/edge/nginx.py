@@ -17,6 +17,7 @@ from innkeeper.spec import limits, names
 from innkeeper.spec.node import Layout, NodeSettings
 
 Address = tuple[str, int]
+_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/sbin"
 _CONNECTIONS = 32_768  # of each nginx worker, of which a request to an app takes two
 
 
@@ -71,10 +72,14 @@ def install(layout: Layout, settings: NodeSettings, http: Sequence[Address], *, 
         files.write_atomically(folder / f"{name}.html", text)
 
 
+def program() -> str | None:
+    """Where nginx is installed, if it is."""
+    return shutil.which("nginx", path=_PATH) or shutil.which("nginx")
+
+
 def command(layout: Layout) -> list[str]:
     """How nginx is started, in the foreground."""
-    program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/sbin") or "nginx"
-    return [program, "-c", str(layout.nginx_conf), "-e", str(layout.node_logs / "error.log")]
+    return [program() or "nginx", "-c", str(layout.nginx_conf), "-e", str(layout.node_logs / "error.log")]
 
 
 def _read(name: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from innkeeper.edge import nginx
 from innkeeper.kernel import cgroups, files, firewall, landlock, namespaces, processes, quota, sockets
 from innkeeper.spec.node import Layout
 from innkeeper.supervisor import runtimes
@@ -157,7 +158,7 @@ def _disk_shares(place: Path) -> Facility:
 def _nginx() -> Facility:
     remedy = "apt-get install nginx"
     cost = "nothing can be served"
-    program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/sbin")
+    program = nginx.program()
     if program is None:
         return Facility("nginx", False, "not installed", cost, remedy)
     told = subprocess.run([program, "-V"], capture_output=True, text=True, check=False).stderr
