@@ -87,7 +87,20 @@ def test_who_can_not_be_measured_is_held_to_be_beyond_the_limit(node: Node) -> N
 
     node.answers.append(deep)
     assert asyncio.run(node.wake()) == problem
-    assert node.halted == [False, True]  # no command has mended it
+    assert node.halted == [False, False]
+
+
+def test_a_command_of_whom_can_not_be_measured_is_ended_when_the_disk_fills_up(node: Node) -> None:
+    deep = helpers.Failed("there is no end to it")
+    free = {"space": 10 << 30, "files": 1_000_000}
+    cast("Any", node.disk)._free_space = lambda: Used(**free)
+    node.look(*[deep] * 5)
+    free["files"] += 100_000  # it may well be the one that deletes
+    node.look(deep)
+    assert node.halted == [False] * 4
+    free["space"] -= 65 << 20
+    node.look(deep, deep)
+    assert node.halted[4:] == [True, False]
 
 
 def test_who_can_be_measured_again_is_let_go(node: Node) -> None:

@@ -48,6 +48,7 @@ class Disk:
         self._used: dict[str, Used] = {}
         self._failed: dict[str, int] = {}  # measures in a row
         self._unmeasured: dict[str, Problem] = {}
+        self._left: dict[str, Used] = {}  # what was free when a tenant could not be measured any more
         self._due: dict[str, float] = {}
         self._earliest: dict[str, float] = {}  # before which a tenant is not measured again, but in a hurry
         self._measuring: set[str] = set()
@@ -106,6 +107,7 @@ class Disk:
             self._used,
             self._failed,
             self._unmeasured,
+            self._left,
             self._due,
             self._earliest,
             self._worked,
@@ -198,13 +200,14 @@ class Disk:
     def _on_counted(self, tenant: TenantSpec, used: Used, took: float) -> None:
         self._failed.pop(tenant.name, None)
         self._unmeasured.pop(tenant.name, None)
+        self._left.pop(tenant.name, None)
         half_full = self._over(tenant, used, 0.5, enforced="") is not None
         self._earliest[tenant.name] = time.monotonic() + max(_QUICK, _REST * took)
         self._due[tenant.name] = time.monotonic() + (0.0 if half_full else _FRESH)
         self._judge(tenant, used, kept=False)
 
     def _on_failed(self, tenant: TenantSpec, reason: str, took: float) -> None:
-        """Halt a tenant that can't be measured; a command of its may mend that, and is ended if it does not."""
+        """Halt a tenant that can't be measured; a command of its may mend that, and is ended if the disk fills up."""
         name = tenant.name
         self._services.log(f"tenant {name}: its files could not be measured: {reason}")
         self._earliest[name] = self._due[name] = time.monotonic() + max(_QUICK, took)
@@ -212,7 +215,11 @@ class Disk:
         if self._failed[name] >= _FAILURES:
             self._unmeasured[name] = overuse.disk_unmeasured(reason)
             self._services.meter.note_all(name, self._unmeasured[name])
-            self._halt(name, self._failed[name] > _FAILURES)
+            free = self._free_space()
+            filled = _has_shrunk(self._left.setdefault(name, free), free)
+            if filled:
+                self._left[name] = free
+            self._halt(name, filled)
 
     def _on_measured(self, tenant: TenantSpec) -> None:
         self._measuring.discard(tenant.name)
