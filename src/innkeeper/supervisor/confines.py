@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import NamedTuple
 
 from innkeeper.kernel import cgroups
 from innkeeper.kernel.cgroups import Group, Limits, Usage
@@ -38,6 +39,14 @@ _STARTING = 10  # and one that has nothing running yet: who serves goes first
 _TARPIT = 1  # the CPU weight of a tenant that has used up its day's budget
 
 
+class _Late(NamedTuple):
+    """Limits that wait for memory to be given back."""
+
+    group: Group
+    memory: int  # bytes
+    again: Callable[[], None]
+
+
 class Confines:
     """Knows which groups there are, and in which of them processes are. Without control groups it does nothing."""
 
@@ -53,9 +62,7 @@ class Confines:
         self._starting: set[str] = set()
         self._limits: dict[str, TenantLimits] = {}
         self._site_limits: dict[tuple[str, str], SiteLimits] = {}
-        self._late: dict[
-            tuple[str, str], Callable[[], None]
-        ] = {}  # limits that wait for memory to be given back
+        self._late: dict[tuple[str, str], _Late] = {}
         self._swapping: dict[str, set[str]] = {}  # by tenant: the groups that hibernate
 
     @property
@@ -143,12 +150,16 @@ class Confines:
         except OSError as error:
             if error.errno != errno.EBUSY:
                 raise
-            self._late[key] = again
+            self._late[key] = _Late(group, limits.memory, again)
 
     def catch_up(self) -> None:
-        """Try those limits again that could not hold yet. Raises OSError."""
-        for again in list(self._late.values()):
-            again()
+        """Try those limits again that can hold by now. Raises OSError.
+
+        The kernel takes its time over one that can't: it takes back what it can get first.
+        """
+        for late in list(self._late.values()):
+            if late.group.anonymous() <= late.memory:
+                late.again()
 
     def set_tarpit(self, tenant: TenantSpec, wanted: bool) -> None:
         """Give the tenant the least share of the CPUs, or its own again."""
