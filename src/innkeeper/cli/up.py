@@ -66,8 +66,12 @@ def up(
     listeners = [_listen(address) for address in http or ()] or _inherit() or [_listen("0.0.0.0:80")]
     addresses = [listener.getsockname()[:2] for listener in listeners]
     no_rules = _close_network(layout, settings, addresses)
-    isolation = _check_host(layout, settings, no_rules)
-    nginx.install(layout, settings, addresses, open_files=open_files)
+    try:
+        isolation = _check_host(layout, settings, no_rules)
+        nginx.install(layout, settings, addresses, open_files=open_files)
+    except BaseException:
+        _open_network(layout)
+        raise
     doors: list[int] = []
     with contextlib.suppress(OSError):  # said already, and the supervisor goes on without limits
         doors = confines.settle(layout)
@@ -169,7 +173,6 @@ def _check_host(layout: Layout, settings: NodeSettings, no_rules: str | None) ->
     """
     missing = [facility for facility in facilities.walls(layout, no_rules) if not facility.ok]
     if missing and settings.isolation == "full":
-        _open_network(layout)
         reasons = "; ".join(f"{facility.name}: {facility.found}" for facility in missing)
         fail(
             f'isolation = "full" is asked for, and is not to be had on this machine: {reasons}',
