@@ -89,3 +89,14 @@ def test_what_a_full_disk_did_not_take_is_written_when_it_does(
     found = Meter(Confines(None), budget, {}, lambda _: None, lambda *_: None)
     assert len(_told(found.look, (tmp_path / "cpu.json").exists)) == 1
     assert Budget(tmp_path / "cpu.json").spent("alice") == 5.0
+
+
+def test_a_limit_that_can_not_be_set_keeps_nobody_from_counting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(_: Confines) -> None:
+        raise FULL
+
+    monkeypatch.setattr(Confines, "catch_up", fail)
+    budget = Budget(tmp_path / "cpu.json")
+    asyncio.run(Meter(Confines(None), budget, {}, lambda _: None, lambda *_: None).look())

@@ -247,6 +247,7 @@ class Supervisor:
         await self.services.meter.look()
         self._disk.look()
         self._acceptance.look(self._sites_awake())
+        self._confines.catch_up()  # last: it may fail
         return INTERVAL
 
     def _sites_awake(self) -> list[Site]:

@@ -57,7 +57,6 @@ class Meter:
 
     async def look(self) -> None:
         """One look at all that is awake."""
-        self._confines.catch_up()
         turns = Turns()
         for tenant, names in self._confines.awake().items():
             spec = self._tenants.get(tenant)
