@@ -9,6 +9,8 @@ import pytest
 
 from tests.node.harness import Node, running
 
+pytestmark = pytest.mark.timeout(300)  # packages are installed
+
 PACKAGES = ["psycopg2-binary", "cryptography", "numpy", "pillow", "lxml", "grpcio", "sentry-sdk", "flask"]
 MODULES = [
     "psycopg2",

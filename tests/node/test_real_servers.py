@@ -18,6 +18,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.node.harness import Load, Node, await_true
 
+pytestmark = pytest.mark.timeout(300)  # packages are installed
+
 LOCKS = Path(__file__).parents[2] / "requirements"
 TENANT = "sara"
 HOME = f"/home/{TENANT}"

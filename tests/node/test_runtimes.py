@@ -13,6 +13,8 @@ import pytest
 
 from tests.node.harness import Node, await_true, running
 
+pytestmark = pytest.mark.timeout(300)  # packages are installed
+
 PACKAGES = {
     "harmless": "VALUE = 1",
     "harmful_thread": "import threading, time\nthreading.Thread(target=time.sleep, args=(9e9,), daemon=True).start()",
