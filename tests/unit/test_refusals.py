@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import Mock
@@ -34,6 +35,7 @@ class Ordered:
         self.ends: list[socket.socket] = []
         self.sites: dict[str, Site] = {}
         self.services = cast("Services", Mock(workers=self.workers, forget=self._forget, enlist=self._enlist))
+        self.services.ordering = partial(Services.ordering, self.services)  # type: ignore[method-assign]
         self.services.settings.site_limits = SiteLimits()
         self.services.new_identity = lambda: len(self.ends) + 1
         self.services.admission.enter = lambda _, start, __: start()

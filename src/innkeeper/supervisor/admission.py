@@ -131,9 +131,7 @@ class Admission:
 
     def _advance(self) -> None:
         """Let those begin for whom there is a place."""
-        if (
-            self._advancing
-        ):  # a start has failed at once; its place is given away below, and not deeper and deeper
+        if self._advancing:  # a start has failed at once: the loop that began it gives its place away
             return
         self._advancing = True
         try:

@@ -68,20 +68,14 @@ def start(
         elif event == "gone":
             services.meter.look_at(tenant.name, HELPERS)  # a limit may be why it ended
             services.forget(worker)
-            ended(
-                Ending(
-                    found["code"],
-                    worker.problem.message if worker.problem else found["said"],
-                    worker.pid > 0 and not found["broken"],
-                )
-            )
+            said = worker.problem.message if worker.problem else found["said"]
+            ended(Ending(found["code"], said, worker.pid > 0 and not found["broken"]))
 
     worker = Worker(identity, "", ours, hear)
-    doors: list[int] = []
-    try:
+    with services.ordering(worker, theirs) as doors:
         zygote = services.nursery.zygote(Ground(name, bare=True))
         worker.python = zygote.runtime.python
-        doors = services.enlist(worker, tenant, HELPERS, services.settings.site_limits)
+        doors.extend(services.enlist(worker, tenant, HELPERS, services.settings.site_limits))
         order = Order(
             identity=identity,
             domain="",
@@ -94,14 +88,6 @@ def start(
         )
         zygote.order(order, Descriptors.of([theirs.fileno(), *descriptors, *(() if outside else doors)]))
         services.meter.begin(tenant.name, HELPERS)
-    except OSError:
-        worker.forsake()
-        services.forget(worker)
-        raise
-    finally:
-        theirs.close()
-        for door in doors:
-            os.close(door)
     return worker
 
 

@@ -35,9 +35,8 @@ class Change(NamedTuple):
 def read(path: Path, parse: Callable[[str, str, str], Spec]) -> Spec:
     """The spec in a file; SpecError says what is wrong with it. `parse` takes name, text and file name."""
     try:
-        text = files.read_small(path, limits.MAX_FILE).decode(
-            "utf-8-sig"
-        )  # Windows marks UTF-8 at its beginning
+        # Windows marks UTF-8 at its beginning.
+        text = files.read_small(path, limits.MAX_FILE).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SpecError(
             Problem(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from innkeeper.edge.routes import Routes
@@ -56,14 +59,31 @@ class Services:
     def enlist(self, worker: Worker, tenant: TenantSpec, group: str, limits: SiteLimits) -> list[int]:
         """Give a worker that is about to be ordered into keeping, and open the doors of its control group.
 
-        Raises OSError when the group can't be made; the caller closes the doors, and has the meter begin. If that
-        or the order fails, it forgets the worker.
+        Raises OSError when the group can't be made; the caller, who is `ordering`, has the meter begin.
         """
         doors = self.confines.enter(tenant, group, limits)
         worker.tenant, worker.group = tenant.name, group
         self.custody.keep(worker.kept_name, [worker.channel.fileno()], worker.note)
         self.workers[worker.identity] = worker
         return doors
+
+    @contextlib.contextmanager
+    def ordering(self, worker: Worker, theirs: socket.socket) -> Iterator[list[int]]:
+        """While a worker is ordered. What is put into the list is closed afterwards, and its end of the channel.
+
+        Where that fails, by OSError, nobody knows the worker any more.
+        """
+        given: list[int] = []
+        try:
+            yield given
+        except OSError:
+            worker.forsake()
+            self.forget(worker)
+            raise
+        finally:
+            theirs.close()
+            for descriptor in given:
+                os.close(descriptor)
 
     def forget(self, worker: Worker) -> None:
         """A worker has ended, or is not to begin."""

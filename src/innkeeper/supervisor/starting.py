@@ -48,26 +48,17 @@ def start(spec: SiteSpec, ground: Ground, listener: socket.socket, services: Ser
         raise SpecError(problem)
     ours, theirs = sockets.pair()
     worker = Worker(identity, spec.domain, ours, hear)
-    files: list[int] = []
-    try:
-        files += _open_logs(spec, tenant, services)
+    with services.ordering(worker, theirs) as files:
+        files.extend(_open_logs(spec, tenant, services))
         if spec.app is not None and spec.app.kind == "command":
             worker.port = services.ports.take(tenant.uid)
         zygote = services.nursery.zygote(ground)
         worker.python = zygote.runtime.python
-        files += services.enlist(worker, tenant, spec.domain, spec.limits)
+        files.extend(services.enlist(worker, tenant, spec.domain, spec.limits))
         given = Descriptors.of([theirs.fileno(), listener.fileno(), *files])
         order = order_for(worker, spec, tenant, ground)
         zygote.order(order, given)
         services.meter.begin(tenant.name, spec.domain)
-    except OSError:
-        worker.forsake()
-        services.forget(worker)
-        raise
-    finally:
-        theirs.close()
-        for descriptor in files:
-            os.close(descriptor)
     return worker
 
 

@@ -19,9 +19,8 @@ _LINGER = 5.0  # seconds that what is left of a request is read after the answer
 _STREAM = re.compile(
     rb"HTTP/1\.[01] 101 |.*\r\ncontent-type:[ \t]*text/event-stream", re.IGNORECASE | re.DOTALL
 )
-_INTERIM = re.compile(
-    rb"HTTP/1\.[01] 1(?!01)\d\d(?=[ \r]).*?\r\n\r\n", re.DOTALL
-)  # which nginx takes for the answer
+# What may come before an answer, and what nginx would take for it.
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d(?=[ \r]).*?\r\n\r\n", re.DOTALL)
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
 
 

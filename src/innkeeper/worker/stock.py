@@ -85,7 +85,7 @@ class Stock:
             installed, importable = _installed(packages)
             kept = {name for name in kept if self._is_same(name, installed, packages)}
             found |= importable
-        self._forget(self._unfit(kept, found), found)
+        self._take_away(self._unfit(kept, found), found)
 
     def give_way(self, directories: Iterable[str], modules: Iterable[str]) -> None:
         """Take away what the directories have as well, and what refers to that, but for what the app uses already.
@@ -95,7 +95,7 @@ class Stock:
         found = _importable(directories, self._names) if self._owners else set()
         if found:
             kept = {name for name, part in self.parts.items() if not part.tops & found}
-            self._forget(self._unfit(kept, found) - self._used_by(modules), found)
+            self._take_away(self._unfit(kept, found) - self._used_by(modules), found)
 
     def hide(self) -> None:
         """Take everything away."""
@@ -103,7 +103,7 @@ class Stock:
         self.parts.clear()
         self._owners.clear()
 
-    def _forget(self, unfit: Set[str], found: Set[str]) -> None:
+    def _take_away(self, unfit: Set[str], found: Set[str]) -> None:
         """Take modules away, of which the app can import those of the top-level names in `found` from elsewhere."""
         for name in unfit & self._binary:
             if name.partition(".")[0] in found:
@@ -122,8 +122,9 @@ class Stock:
         spreading = [
             used
             for name in modules
+            if name not in self._owners
             for used in _mentioned(sys.modules[name])
-            if name not in self._owners and used in self._owners
+            if used in self._owners
         ]
         found = set(spreading)
         while spreading:
