@@ -145,13 +145,16 @@ def test_a_shell_with_a_terminal(house: Node) -> None:
         os.execv(command[0], command)
     said = b""
 
-    def until(words: bytes) -> None:
+    def until(words: bytes, again: bytes = b"") -> None:
+        """Read on until there are these words; keys that bash may not be ready for are pressed anew."""
         nonlocal said
         end = time.monotonic() + 15
         while words not in said:
             assert time.monotonic() < end, said
-            if select.select([terminal], [], [], 0.2)[0]:
+            if select.select([terminal], [], [], 4)[0]:
                 said += os.read(terminal, 65536)
+            else:
+                os.write(terminal, again)
 
     until(b"helen:~$ ")
     os.write(terminal, b"echo I am $(id -un) in $PWD on $(test -t 0 && echo a terminal)\n")
@@ -160,7 +163,7 @@ def test_a_shell_with_a_terminal(house: Node) -> None:
     until(b"sleep 100\r\n")
     await_true(lambda: any(b"sleep\0" + b"100" in _command(one) for one in house.pids()), 10)
     os.write(terminal, b"\x1a")
-    until(b"Stopped")
+    until(b"Stopped", again=b"\x1a")
     os.write(terminal, b"kill -KILL %1\n")
     os.write(terminal, b"sleep 0.3\n")  # jobs that have ended are told of before the next prompt
     until(b"Killed")

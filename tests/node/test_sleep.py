@@ -40,10 +40,10 @@ def test_request_in_flight_keeps_a_site_awake(node: Node) -> None:
 
 
 def test_random_traffic_with_short_idle_loses_nothing(node: Node) -> None:
-    domains = [f"nap{number}.test" for number in range(20)]
+    domains = [f"nap{number}.test" for number in range(40)]
     for domain in domains:
         node.app(domain, app="idle = 2", answer=domain)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 30
     failures: list[str] = []
     answered = [0]
 
@@ -61,7 +61,7 @@ def test_random_traffic_with_short_idle_loses_nothing(node: Node) -> None:
             answered[0] += 1
             time.sleep(chance.choice((0.05, 0.3, 1.9, 2.0, 2.1, 2.2)))
 
-    visitors = [threading.Thread(target=visit, args=(seed,)) for seed in range(12)]
+    visitors = [threading.Thread(target=visit, args=(seed,)) for seed in range(24)]
     for visitor in visitors:
         visitor.start()
     for visitor in visitors:
