@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.harness import Node
+from tests.node.harness import Node, await_true
 
 HOSTILE = r"""
 import sys
@@ -322,6 +322,32 @@ def test_a_byte_order_mark_is_no_fault(node: Node) -> None:
         assert "user id 300" in alone.cli("tenant", "add", "windows").stdout
     finally:
         alone.close()
+
+
+def test_commands_name_the_file_that_status_names(node: Node) -> None:
+    node.tenant("alice")
+    node.site("named.test", 'tenant = "alice"\naliases = ["other.test"]\n')
+    sites = node.layout.sites
+    link, capital = sites / "dangling.test.toml", sites / "Capital.test.toml"
+    try:
+        link.symlink_to(sites / "nothing.here")
+        capital.write_text('tenant = "alice"\n')
+        told = {"dangling.test", "Capital.test"}
+        await_true(lambda: told <= {site["domain"] for site in node.status()["sites"]}, 5)
+        assert "dangling.test.toml: it can't be read" in node.cli("site", "show", "dangling.test").stdout
+        for word in ("show", "reload", "disable"):
+            assert "Capital.test.toml" in refused(node.cli("site", word, "Capital.test", check=False)), word
+            assert "Name the site: named.test" in refused(
+                node.cli("site", word, "other.test", check=False)
+            ), word
+    finally:
+        link.unlink()
+        capital.unlink()
+        node.remove("named.test")
+
+
+def test_a_node_says_where_it_serves(node: Node) -> None:
+    assert f"innkeeper: serving http://127.0.0.1:{node.port}\n" in node.words.read_text()
 
 
 def test_files_that_are_broken_or_not_read_are_told(node: Node) -> None:

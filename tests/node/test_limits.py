@@ -111,6 +111,7 @@ def test_open_files(hogged: Node) -> None:
     assert not [each for each in hogged.show("hog.test")["problems"] if each["code"] == "too-many-files"]
 
 
+@pytest.mark.alone
 def test_cpu(hogged: Node) -> None:
     """The ceiling of the site, and the day's budget of its tenant, after which nothing is stopped.
 

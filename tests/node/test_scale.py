@@ -7,11 +7,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.node.harness import PLAIN, Answer, Node, await_true
 
 SITES = 5_000
 
 
+@pytest.mark.alone
 def test_five_thousand_sites() -> None:
     node = Node()
     try:

@@ -115,6 +115,13 @@ def test_memory_is_enough_to_start_with_or_no_limit() -> None:
             values.memory(text)
 
 
+def test_a_log_has_room_for_a_traceback() -> None:
+    assert [values.log(text) for text in ("64k", "10M")] == ["64k", "10m"]
+    for text in ("0", "10", "63k"):
+        with pytest.raises(ValueError, match="at least 64k"):
+            values.log(text)
+
+
 def test_user_ids() -> None:
     assert [values.uid(number) for number in (1000, 2**31 - 1)] == [1000, 2**31 - 1]
     for number in (-1, 0, 999, 65_534, 65_535, 2**31, 2**32):

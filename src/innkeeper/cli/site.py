@@ -56,7 +56,7 @@ def _text(path: Path) -> str:
 def _from_file(here: Context, domain: str) -> tuple[SiteSpec | None, Problem | None]:
     """What the site's file says, whether or not the node is up."""
     path = here.layout.site_file(domain)
-    if not path.exists():
+    if not os.path.lexists(path):  # a link that leads nowhere is told as the file that can't be read
         _miss(here, domain)
     try:
         return read(path, _parse), None
@@ -72,6 +72,9 @@ def _miss(here: Context, domain: str) -> NoReturn:
                 f"there is no site {domain!r}, because {path} is not read",
                 f"Rename it to {domain}{SUFFIX}, in small letters.",
             )
+    for name, fault in folders.sites(here.layout).faults.items():
+        if name.lower() == domain:
+            fail(fault.message, fault.hint)
     for name, spec in folders.sites(here.layout).specs.items():
         if domain in spec.aliases:
             fail(f"{domain} is an alias of the site {name}", f"Name the site: {name}")
@@ -145,6 +148,7 @@ def show(
 def reload(ctx: typer.Context, domain: Annotated[str, _DOMAIN]) -> None:
     """Load the site's code anew, with no request lost; the old code goes on serving if the new does not load."""
     here = context(ctx)
+    _from_file(here, domain)
     found = here.ask({"do": "reload", "domain": domain})
     deadline = time.monotonic() + 30.0
     while found["state"] in ("starting", "reloading") and time.monotonic() < deadline:

@@ -81,7 +81,7 @@ def up(
         lambda: _start_nginx(layout, listeners, closed, doors),
         pwd.getpwnam(settings.nginx_user).pw_uid,
         supervisor.log,
-        _announce,
+        lambda: _announce(addresses),
     )
     processes.prefer_to_keep()
     status = keeper.run()
@@ -92,7 +92,9 @@ def up(
     raise typer.Exit(status)
 
 
-def _announce() -> None:
+def _announce(addresses: list[tuple[str, int]]) -> None:
+    for host, port in addresses:
+        supervisor.log(f"serving http://{f'[{host}]' if ':' in host else host}:{port}")
     with contextlib.suppress(OSError):  # a node that nobody listens to serves
         print("innkeeper: ready", flush=True)
 

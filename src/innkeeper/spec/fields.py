@@ -45,6 +45,7 @@ PasswordHash = Annotated[
 ]
 SystemUser = Annotated[str, _text(values.system_user, "a user of the host's", "www-data")]
 Size = Annotated[str, _text(values.size, "a number with k, m or g behind it", "100m", unit="m")]
+Log = Annotated[str, _text(values.log, "a number with k, m or g behind it", "10m", unit="m")]
 Memory = Annotated[str, _text(values.memory, "a number with k, m or g behind it", "512m", unit="m")]
 
 Opening = Annotated[

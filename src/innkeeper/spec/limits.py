@@ -42,6 +42,7 @@ MAX_STARTS: Final = 1000
 MAX_NGINX_WORKERS: Final = 512
 
 MIN_MEMORY: Final = 8 << 20  # bytes; with less a worker, or a helper of a tenant's, does not come up at all
+MIN_LOG: Final = 64 << 10  # bytes; of less not even one traceback of a large app is whole
 MAX_TASKS: Final = 32_768
 MAX_CPU: Final = 100_000  # hundredths of a core
 MAX_WEIGHT: Final = 10_000  # the kernel's

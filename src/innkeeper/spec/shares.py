@@ -56,7 +56,7 @@ class SiteLimits(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=Tr
     body: Annotated[
         fields.Size, Meta(description="how large a request's body may be (0 = as the node's `max_body`)")
     ] = "0"
-    log: Annotated[fields.Size, Meta(description="size at which a log file is set aside and compressed")] = (
+    log: Annotated[fields.Log, Meta(description="size at which a log file is set aside and compressed")] = (
         "10m"
     )
     log_days: Annotated[fields.Days, Meta(description="days that logs which were set aside are kept")] = 30

@@ -110,6 +110,16 @@ def memory(text: str) -> str:
     return found
 
 
+def log(text: str) -> str:
+    """How large a log may become: a size with room for what apps ordinarily print."""
+    found = size(text)
+    if bytes_of(found) < limits.MIN_LOG:
+        raise ValueError(
+            f"a log has at least {limits.MIN_LOG >> 10}k, and a size without k, m or g is one of bytes"
+        )
+    return found
+
+
 def opening(text: str) -> str:
     """An address or network that tenants may reach although it is not of the internet, with or without a port."""
     try:
