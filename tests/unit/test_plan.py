@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from innkeeper.spec.shares import SiteLimits
 from innkeeper.spec.site import AppSpec, PasswordSpec, SiteSpec, StaticSpec
 from innkeeper.supervisor.plan import Step, steps
 
@@ -31,6 +32,7 @@ def changed(site: SiteSpec, **changes: object) -> SiteSpec:
         (SITE, changed(SITE, password=PasswordSpec(user="u", hash="h")), (Step.PUBLISH,)),
         (SITE, changed(SITE, env={"A": "b"}), (Step.RELOAD,)),
         (SITE, changed(SITE, app=AppSpec(wsgi="/var/www/b.py")), (Step.RELOAD,)),
+        (SITE, changed(SITE, limits=SiteLimits(open_files=100)), (Step.RELOAD,)),
         (SITE, changed(SITE, enabled=False), (Step.PUBLISH, Step.DISABLE)),
         (changed(SITE, enabled=False), SITE, (Step.PUBLISH, Step.ENABLE)),
         (None, changed(SITE, enabled=False), (Step.BIND, Step.PUBLISH, Step.DISABLE)),

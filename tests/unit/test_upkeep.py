@@ -70,6 +70,15 @@ def test_a_typing_error_in_its_file_costs_a_runtime_nothing(yard: Yard) -> None:
     assert yard.learning.wanted("science") == ("json",)
 
 
+def test_nor_when_the_next_supervisor_begins(yard: Yard) -> None:
+    yard.upkeep.follow()
+    yard.file.write_text('python = "')
+    yard.upkeep.follow()
+    yard.followed.clear()
+    yard.start().follow()
+    assert "science" in yard.followed
+
+
 def test_nor_does_it_at_the_start_of_the_node(yard: Yard) -> None:
     yard.file.write_text('python = "')
     yard.upkeep = yard.start()

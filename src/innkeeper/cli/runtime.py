@@ -39,8 +39,9 @@ def _all(here: Context) -> tuple[dict[str, RuntimeSpec], str]:
         fail(error.problem.message, error.problem.hint)
     if not here.layout.runtimes.is_dir():
         found = runtimes.built_in()
-        return found, max(found, default="")
-    return runtimes.load(runtimes.folder(here.layout), settings, lambda _: None)  # faults are told by `list`
+        return found, runtimes.newest(found)
+    # Faults are told by `list`.
+    return runtimes.load(runtimes.lasting_folder(here.layout, lambda _: None), settings, lambda _: None)
 
 
 def _known(here: Context, name: str) -> RuntimeSpec:

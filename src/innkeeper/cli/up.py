@@ -118,7 +118,7 @@ def _check_runtime(layout: Layout, settings: NodeSettings) -> None:
     """Refuse a `default_runtime` that is not there: no site that names none could be served."""
     wanted = settings.default_runtime
     if wanted and wanted not in (
-        known := runtimes.load(runtimes.folder(layout), settings, lambda _: None)[0]
+        known := runtimes.load(runtimes.lasting_folder(layout, supervisor.log), settings, lambda _: None)[0]
     ):
         fail(
             f"innkeeper.toml: `default_runtime` is {wanted!r}, and this node has no runtime of that name",

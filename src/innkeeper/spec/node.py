@@ -119,6 +119,11 @@ class Layout:
         """The same of tenants' files."""
         return self.lib / "last-good-tenants"
 
+    @property
+    def last_good_runtimes(self) -> Path:
+        """The same of runtimes' files."""
+        return self.lib / "last-good-runtimes"
+
     # ── logs ─────────────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
@@ -223,7 +228,9 @@ class NodeSettings(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=
     ] = 0
     default_runtime: Annotated[
         fields.RuntimeName | None,
-        Meta(description="the runtime of apps that name none; if not given, the last by name"),
+        Meta(
+            description="the runtime of apps that name none; if not given, the one that came with Innkeeper"
+        ),
     ] = None
     tenant_limits: Annotated[
         TenantLimits, Meta(description="what a tenant may use, if its file does not say")

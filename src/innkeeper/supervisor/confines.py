@@ -183,7 +183,11 @@ class Confines:
 
     def is_awake(self, tenant: str, name: str) -> bool:
         """Whether there are processes in a group."""
-        return name in self._awake.get(tenant, ())
+        return self.sandboxes(tenant, name) > 0
+
+    def sandboxes(self, tenant: str, name: str) -> int:
+        """How many there are in a group."""
+        return self._awake.get(tenant, {}).get(name, 0)
 
     def usage(self, tenant: str, name: str = "") -> Usage:
         """What a tenant, or one of its sites, uses."""

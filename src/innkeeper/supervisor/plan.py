@@ -63,4 +63,4 @@ def _protocol(spec: SiteSpec | None) -> bool | None:
 
 def _process(spec: SiteSpec | None) -> tuple[object, ...] | None:
     """What a worker is made from."""
-    return None if spec is None else (spec.tenant, spec.app, spec.env)
+    return None if spec is None else (spec.tenant, spec.app, spec.env, spec.limits)

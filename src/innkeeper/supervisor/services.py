@@ -96,9 +96,7 @@ class Services:
 
     def may_hibernate(self, worker: Worker) -> bool:
         """Whether there is room for its memory elsewhere, and nothing else runs in its group."""
-        others = (each for each in self.workers.values() if each is not worker)
-        alone = not any((each.tenant, each.group) == (worker.tenant, worker.group) for each in others)
-        return alone and self.can_hibernate()
+        return self.confines.sandboxes(worker.tenant, worker.group) == 1 and self.can_hibernate()
 
     def new_identity(self) -> int:
         self.last_identity += 1

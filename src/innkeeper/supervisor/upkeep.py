@@ -29,7 +29,7 @@ class Upkeep:
         self._services = services
         self._learning = services.learning
         self._nursery: Nursery = services.nursery
-        self._folder = runtimes.folder(services.layout)
+        self._folder = runtimes.lasting_folder(services.layout, services.log)
 
     def open(self, legacy: Legacy) -> None:
         """Have the zygotes of all runtimes started or taken over."""
