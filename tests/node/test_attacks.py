@@ -351,6 +351,7 @@ SABOTAGE = {
     "lets nobody queue": "listener.listen(0)",
     "closes it": "os.close(number)",
     "puts another in its place": "os.dup2(os.open('/dev/null', os.O_RDONLY), number)",
+    "has whoever accepts wait": "listener.setblocking(True)",
 }
 SABOTEUR = """
 import os, socket
@@ -387,6 +388,19 @@ def test_a_worker_that_harms_the_shared_socket_harms_itself_for_a_moment(victim:
     assert _cpu(victim) - before < 50, "the supervisor spins"
     assert victim.get("victim.test").text == "alive"
     victim.remove(domain)
+
+
+def test_an_app_that_does_not_load_and_has_whoever_accepts_wait_holds_up_nobody(victim: Node) -> None:
+    harm = SABOTEUR.replace("ACTION", "listener.setblocking(True)")
+    code = f"{harm}\napplication({{'PATH_INFO': '/sabotage'}}, lambda *_: None)\nraise RuntimeError('on purpose')\n"
+    victim.app("stuck.test", code, tenant="mallory")
+    for _ in range(3):
+        assert victim.get("stuck.test").status == 500
+        assert victim.state("stuck.test") == "failed"
+    victim.app("quick.test", answer="at once")
+    assert victim.get("quick.test").text == "at once"
+    victim.remove("stuck.test")
+    victim.remove("quick.test")
 
 
 def _cpu(node: Node) -> int:

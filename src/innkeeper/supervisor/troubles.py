@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
 import socket
+import threading
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from innkeeper.spec.problem import Problem
 from innkeeper.spec.site import SiteSpec
@@ -32,6 +36,8 @@ OVER_WHEN_LOADED = (
     *NOT_TO_BE_HAD,
 )
 CRASHES = 3  # in a row, and the site is failed
+_TURNING = 0.02  # seconds that turning visitors away may take, but for those whose app has a hand in it
+_turning: WeakKeyDictionary[socket.socket, threading.Thread] = WeakKeyDictionary()
 
 
 class Backoff:
@@ -48,13 +54,28 @@ class Backoff:
 
 
 def turn_away(listener: socket.socket) -> None:
-    """Close the connections that wait, so that nginx answers them by the page that the site's flags call for."""
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except OSError:  # none waits any more
-            return
-        connection.close()
+    """Close the connections that wait, so that nginx answers them by the page that the site's flags call for.
+
+    In a thread, which is hardly ever waited for: processes of the app's have the same open file, and could have
+    whoever accepts from it wait for ever.
+    """
+    before = _turning.get(listener)
+    if before is not None and before.is_alive():
+        return
+    with contextlib.suppress(OSError):
+        thread = threading.Thread(target=_close_waiting, args=(listener.dup(),), daemon=True)
+        _turning[listener] = thread
+        thread.start()
+        thread.join(_TURNING)
+
+
+def _close_waiting(listener: socket.socket) -> None:
+    with listener, contextlib.suppress(OSError):
+        waiting = select.poll()
+        waiting.register(listener, select.POLLIN)
+        while waiting.poll(0):
+            listener.setblocking(False)
+            listener.accept()[0].close()
 
 
 def _text(message: dict[str, Any], key: str, otherwise: str) -> str:
