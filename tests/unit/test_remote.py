@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
+
+import pytest
 
 from innkeeper.kernel import remote
 
@@ -26,6 +29,19 @@ def test_the_other_end_of_a_connection_is_found_and_reached(tmp_path: Path) -> N
             with copy:
                 copy.send(b"by the copy")
             assert accepted.recv(100) == b"by the copy"
+
+
+def test_a_look_for_what_was_accepted_ends_in_time(tmp_path: Path) -> None:
+    name = f"{tmp_path}/sock"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(name)
+        listener.listen()
+        client.connect(name)
+        assert not remote.has_accepted(os.getpid(), name, time.monotonic() + 10)
+        with listener.accept()[0]:
+            assert remote.has_accepted(os.getpid(), name, time.monotonic() + 10)
+            with pytest.raises(TimeoutError):
+                remote.has_accepted(os.getpid(), name, time.monotonic())
 
 
 def test_whose_name_is_another_is_nobodys_business(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
 import struct
+import time
 from typing import Iterator, Optional, Set, Tuple
 
 from innkeeper.kernel import libc
@@ -19,9 +21,17 @@ _HEADER, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
 _FIXED = 16  # bytes of a unix_diag_msg
 
 
-def sockets_named(pid: int, name: str) -> int:
-    """How many stream sockets of a stopped process are connections accepted at the socket of that name."""
-    return sum(_is_accepted(pid, descriptor, name) for descriptor, _ in _sockets(pid))
+def has_accepted(pid: int, name: str, until: float) -> bool:
+    """Whether a stopped process has a connection that was accepted at the socket of that name.
+
+    Raises TimeoutError when that is not known `until` then (time.monotonic), OSError when there is no such process.
+    """
+    for descriptor, _ in _sockets(pid):
+        if time.monotonic() > until:
+            raise TimeoutError(errno.ETIMEDOUT, "it has too many sockets")
+        if _is_accepted(pid, descriptor, name):
+            return True
+    return False
 
 
 def other_end(inode: int, name: str) -> int:

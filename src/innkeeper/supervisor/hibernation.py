@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 from innkeeper.kernel import paging, remote
 from innkeeper.supervisor.services import Services
@@ -16,6 +17,7 @@ from innkeeper.supervisor.worker import Worker
 # A site whose last start cost less is stopped. From the swap space it is back within 5 to 15 ms (scripts/bench), and
 # what gains little by that should not take the space of those who gain much.
 LEAST_START_MS = 45.0
+_LONGEST_LOOK = 0.02  # seconds, in which nothing else is done
 PAUSE = 5.0  # seconds after thawing in which a site does not hibernate again
 
 
@@ -24,11 +26,19 @@ def is_worth_it(cold_start_ms: float | None) -> bool:
 
 
 def is_caught(worker: Worker, name: str, services: Services) -> bool:
-    """Whether stopped processes of the worker hold a connection that they had accepted at the socket of that name."""
+    """Whether stopped processes of the worker hold a connection that they had accepted at the socket of that name.
+
+    As well when they have too many to tell.
+    """
+    until = time.monotonic() + _LONGEST_LOOK
     for pid in _stopped(worker, services):
-        with contextlib.suppress(OSError):
-            if remote.sockets_named(pid, name):
+        try:
+            if remote.has_accepted(pid, name, until):
                 return True
+        except TimeoutError:
+            return True
+        except OSError:  # it has ended
+            continue
     return False
 
 
