@@ -11,10 +11,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from innkeeper.kernel import processes, sockets
 from innkeeper.spec.problem import Problem
+from innkeeper.supervisor.attention import Attention
 
 Hear = Callable[["Worker", str, dict[str, Any]], None]
 _AT_ONCE = 32  # messages that are heard before others have their turn
@@ -29,6 +30,8 @@ class Worker:
 
     Events beside the worker's own: "gone" when its first process has ended.
     """
+
+    attention: ClassVar[Attention] = Attention()  # that all of them together have
 
     def __init__(self, identity: int, domain: str, channel: socket.socket, hear: Hear) -> None:
         self.identity = identity
@@ -124,16 +127,17 @@ class Worker:
 
     def _on_message(self) -> None:
         """Hear what it says. An app may have a hand in that: who does not stop is heard a tenth of the time."""
-        began, took = time.monotonic(), 0.0
+        began, took, more = time.monotonic(), 0.0, True
         for _ in range(_AT_ONCE):
-            if not self._hear_one():
-                return
+            more = self._hear_one()
             took = time.monotonic() - began
-            if took > _TURN:
+            if not more or took > _TURN:
                 break
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self.channel.fileno())
-        self._pause = loop.call_later(_PAUSE * took, self._listen)
+        wait = max(self.attention.spend(self.tenant, took), _PAUSE * took if more else 0.0)
+        if wait and self._hear is not None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self.channel.fileno())
+            self._pause = loop.call_later(wait, self._listen)
 
     def _hear_one(self) -> bool:
         """One message; whether there may be another."""
