@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -170,6 +171,24 @@ def test_a_start_that_was_ended_before_it_was_obeyed_is_not_repeated() -> None:
         assert repeated == [False]
 
     asyncio.run(run())
+
+
+def test_an_app_that_finds_fault_with_any_ground_is_not_moved_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moves: list[str] = []
+    monkeypatch.setattr(starting, "other_ground", lambda _, __, python, ___: Ground(python, bare=True))
+    monkeypatch.setattr(Attempt, "_order", lambda self: setattr(self, "worker", Mock()))
+    nobody: Any = Mock()
+    attempt = Attempt(nobody, nobody)
+    attempt._ground, worker = Ground("start"), Mock()
+    attempt.worker = worker
+    while not worker.kill.called:
+        moves.append(f"ground {len(moves) % 2}")
+        worker = attempt.worker
+        attempt.move(moves[-1])
+    assert 2 < len(moves) < 6
+    attempt._timers.clear()
 
 
 def test_what_is_forked_although_its_order_was_withdrawn_is_ended() -> None:

@@ -75,6 +75,34 @@ def test_who_was_stopped_is_not_started_again(zygote: Zygote, monkeypatch: pytes
     assert asyncio.run(play()) == 0
 
 
+def test_an_order_that_it_has_no_room_for_is_sent_again(
+    zygote: Zygote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zygotes, "_RESEND_WAIT", _WAIT)
+
+    async def play() -> list[int]:
+        ours, theirs = sockets.pair()
+        zygote._take(ours, 1)
+        zygote._on_ready({"python": "3.11", "left_out": {}, "preloaded": [], "memory": 0, "reads": []})
+        identity = 0
+        while not zygote._waiting:
+            _order(zygote, identity := identity + 1)
+        heard = []
+        async with asyncio.timeout(10):
+            while identity not in heard:
+                message, given = sockets.receive(theirs, 12) or ({}, [])
+                heard.append(message["identity"])
+                for descriptor in given:
+                    os.close(descriptor)
+                await asyncio.sleep(0)
+        zygote._let_go()
+        theirs.close()
+        return heard
+
+    heard = asyncio.run(play())
+    assert heard == sorted(set(heard))
+
+
 def test_it_is_tried_again_whatever_there_was_no_room_for(
     zygote: Zygote, monkeypatch: pytest.MonkeyPatch
 ) -> None:

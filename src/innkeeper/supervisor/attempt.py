@@ -15,6 +15,7 @@ from innkeeper.supervisor.timers import Timers
 from innkeeper.supervisor.worker import DRAIN_SLACK, Worker
 
 _ORDERS = 3  # times that a start is ordered before a zygote that dies over it is given up
+_MOVES = 3  # times that it is moved to other ground
 _LOAD_LIMIT = 120.0  # seconds an app may take to load
 
 
@@ -38,13 +39,14 @@ class Wanting(Protocol):
 class Attempt:
     """One after the other; `worker` is the one that loads, if any does."""
 
-    __slots__ = ("_ground", "_orders", "_services", "_site", "_timers", "worker")
+    __slots__ = ("_ground", "_moves", "_orders", "_services", "_site", "_timers", "worker")
 
     def __init__(self, site: Wanting, services: Services) -> None:
         self.worker: Worker | None = None
         self._site = site
         self._services = services
         self._orders = 0  # how often this one was ordered
+        self._moves = 0  # how often it was moved
         self._ground: Ground | None = None  # where it comes from, when not where the site's file says
         self._timers = Timers()
 
@@ -61,7 +63,7 @@ class Attempt:
     def settle(self) -> Worker | None:
         """It has come to its end, one way or the other; returns the worker that it was for."""
         worker, self.worker = self.worker, None
-        self._orders = 0
+        self._orders = self._moves = 0
         self._timers.clear()
         self._services.admission.leave(self._site)
         self._on_started()
@@ -90,8 +92,9 @@ class Attempt:
         assert worker is not None
         before = self._ground or starting.ground_of(spec, self._services)
         self._ground = starting.other_ground(spec, before, python, self._services)
-        if self._ground == before:
-            worker.kill()  # it has been there before
+        self._moves += 1
+        if self._ground == before or self._moves > _MOVES:
+            worker.kill()  # it has been there before; and what it says may be the app's own words
             return
         self._orders, self.worker = 0, None  # before it is drained: it may have ended, and is told of at once
         worker.drain(DRAIN_SLACK)

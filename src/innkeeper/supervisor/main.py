@@ -212,10 +212,9 @@ class Supervisor:
             processes.signal_by_pidfd(pidfd, signal.SIGKILL)
             os.close(pidfd)
             return
-        channel, kept = worker.channel.fileno(), os.dup(pidfd)
+        worker.pid = pid
+        self._custody.keep(worker.kept_name, [worker.channel.fileno(), pidfd], worker.note)
         worker.attach(pid, pidfd)
-        self._custody.keep(worker.kept_name, [channel, kept], worker.note)
-        os.close(kept)
 
     def _on_refused(self, identity: int, reason: str) -> None:
         log(f"no worker could be forked: {reason}")

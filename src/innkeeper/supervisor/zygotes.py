@@ -24,6 +24,7 @@ SOURCE = str(Path(innkeeper.__file__).parents[1])
 Forked = Callable[[int, int, int], None]  # identity of the order, pid, pidfd
 Refused = Callable[[int, str], None]  # identity of the order, reason
 _RETRY_WAIT = 1.0
+_RESEND_WAIT = 0.05  # seconds after which a zygote that has too many orders to read is sent another
 
 
 class Zygote:
@@ -131,6 +132,8 @@ class Zygote:
                 sockets.send(self._channel, order.to_message(), descriptors.row())
                 self._unanswered.add(order.identity)
                 return
+            except BlockingIOError:  # it has many already
+                asyncio.get_running_loop().call_later(_RESEND_WAIT, self._send_waiting)
             except OSError as error:
                 self._log(f"runtime {self.runtime.name}: the zygote did not take an order: {error}")
         copies: list[int] = []
@@ -247,8 +250,12 @@ class Zygote:
         self.preloaded, self.memory = told["preloaded"], told["memory"]
         self.reads = frozenset(told["reads"])
         self._ready_heard(self)
-        waiting, self._waiting = self._waiting, {}
-        self.place(waiting.values())
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        if self.ready:
+            waiting, self._waiting = self._waiting, {}
+            self.place(waiting.values())
 
     def _on_end(self) -> None:
         """It died. Start it anew at once when orders wait, else soon; a broken runtime is not hammered."""
