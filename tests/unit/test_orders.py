@@ -26,7 +26,7 @@ from innkeeper.spec.problem import SpecError
 from innkeeper.spec.runtime import RuntimeSpec
 from innkeeper.spec.site import parse_site
 from innkeeper.spec.tenant import TenantSpec
-from innkeeper.supervisor import helpers, starting, zygotes
+from innkeeper.supervisor import helpers, plan, starting, zygotes
 from innkeeper.supervisor.attempt import Attempt
 from innkeeper.supervisor.confines import Confines
 from innkeeper.supervisor.main import Supervisor
@@ -262,6 +262,21 @@ def test_a_helper_that_can_not_be_ordered_leaves_nothing_behind() -> None:
             helpers.start(alice, [0, 1, 2], services, lambda *_: None, arguments=("true",))
         assert os.listdir("/proc/self/fd") == before
         assert (services.workers, town.kept, town.withdrawn) == ({}, set(), [1])
+
+    asyncio.run(run())
+
+
+def test_what_a_worker_is_made_from_is_left_with_the_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "_open_logs", lambda *_: [os.dup(0), os.dup(0)])
+
+    async def run() -> None:
+        town, noted = Town(), []
+        town.services.custody.keep = lambda *kept: noted.append(kept[2])  # type: ignore[method-assign]
+        spec = parse_site("one.test", 'tenant = "alice"\n[app]\nasgi = "app:app"\n', file="one.test.toml")
+        with socket.socket() as listener, pytest.raises(OSError, match=os.strerror(errno.EAGAIN)):
+            starting.start(spec, Ground("small"), listener, town.services, lambda *_: None)
+        (note,) = noted
+        assert (note["tenant"], note["socket"], note["mark"]) == ("alice", "http", plan.mark(spec))
 
     asyncio.run(run())
 

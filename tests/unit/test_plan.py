@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from innkeeper.spec.shares import SiteLimits
 from innkeeper.spec.site import AppSpec, PasswordSpec, SiteSpec, StaticSpec
-from innkeeper.supervisor.plan import Step, steps
+from innkeeper.supervisor.plan import Step, mark, steps
 
 APP = AppSpec(wsgi="/var/www/a.py")
 SITE = SiteSpec(domain="a.test", tenant="alice", app=APP)
@@ -49,6 +49,23 @@ def test_steps(actual: SiteSpec | None, wanted: SiteSpec | None, expected: tuple
 def test_a_touched_file_reloads() -> None:
     assert steps(SITE, SITE, touched=True) == (Step.RELOAD,)
     assert steps(STATIC, STATIC, touched=True) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        ({}, False),
+        ({"env": {"C": "d", "A": "b"}}, False),
+        ({"aliases": ("b.test",), "static": STATIC.static}, False),
+        ({"tenant": "bob"}, True),
+        ({"app": AppSpec(wsgi="/var/www/a.py", threads=2)}, True),
+        ({"env": {"A": "b"}}, True),
+        ({"limits": SiteLimits(memory="2g")}, True),
+    ],
+)
+def test_the_mark_of_what_a_worker_is_made_from(change: dict[str, object], differs: bool) -> None:
+    site = changed(SITE, env={"A": "b", "C": "d"})
+    assert (mark(site) != mark(changed(site, **change))) == differs
 
 
 SITES = st.none() | st.builds(

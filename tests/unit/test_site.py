@@ -17,7 +17,7 @@ import pytest
 from innkeeper.kernel import remote, sockets
 from innkeeper.spec.node import NodeSettings
 from innkeeper.spec.site import parse_site
-from innkeeper.supervisor import adoption, attempt, site, starting
+from innkeeper.supervisor import adoption, attempt, plan, site, starting
 from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.custody import Kept
 from innkeeper.supervisor.nursery import Ground
@@ -69,6 +69,7 @@ class Stage:
             self.heard.append(event)
 
         worker = Worker(identity, "one.test", ours, hear)
+        worker.tenant = "alice"
         self.ends[worker] = theirs
         theirs.setblocking(False)
         return worker
@@ -439,6 +440,101 @@ def test_who_never_says_anything_has_the_time_that_a_start_may_take(
         stage.site.adopt([(worker, "starting")])
         await until(lambda: worker.kill.called)
         assert worker.problem is not None and worker.problem.code == "load-too-slow"
+
+    play(scene)
+
+
+@pytest.mark.parametrize("condition", ["ready", "resting", "starting"])
+@pytest.mark.parametrize("other", [{"tenant": "bob"}, {"socket": "http"}])
+def test_who_is_not_the_sites_any_more_leaves_and_visitors_wake_another(
+    play: Play, monkeypatch: pytest.MonkeyPatch, condition: str, other: dict[str, str]
+) -> None:
+    async def scene(stage: Stage) -> None:
+        former, own = stage.worker(7), stage.worker(8)
+        monkeypatch.setattr(starting, "start", Mock(return_value=own))
+        for name, value in other.items():
+            setattr(former, name, value)
+        stage.site.adopt([(former, condition)])
+        assert stage.site.state is State.ASLEEP
+        assert stage.asked(former) == ["drain"]
+        with socket.socket(socket.AF_UNIX) as visitor:
+            visitor.connect("live/one.test/sock")
+            await until(lambda: stage.site.state is State.STARTING)
+
+    play(scene)
+
+
+def test_who_rests_beside_one_that_leaves_goes_on_resting(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        worker, former = stage.worker(6), stage.worker(7)
+        former.tenant = "bob"
+        stage.site.adopt([(worker, "resting"), (former, "ready")])
+        assert stage.site.state is State.HIBERNATING
+        assert (stage.asked(worker), stage.asked(former)) == ([], ["drain"])
+
+    play(scene)
+
+
+@pytest.mark.parametrize("condition", ["ready", "resting", "starting"])
+def test_who_is_made_from_something_else_is_replaced(
+    play: Play, monkeypatch: pytest.MonkeyPatch, condition: str
+) -> None:
+    async def scene(stage: Stage) -> None:
+        outdated, new = stage.worker(7), stage.worker(8)
+        monkeypatch.setattr(starting, "start", Mock(return_value=new))
+        outdated.mark, new.mark = "another", plan.mark(stage.spec)
+        stage.site.adopt([(outdated, condition)])
+        if condition == "starting":
+            assert stage.site.state is State.STARTING
+            await stage.say(outdated, "loaded")
+        if condition == "resting":
+            assert stage.site.state is State.DRAINING
+        else:
+            assert stage.site.state is State.RELOADING
+            await stage.say(new, "loaded")
+            assert stage.site.state is State.SERVING
+        assert stage.asked(outdated) == ["drain"]
+
+    play(scene)
+
+
+def test_who_is_made_from_the_same_goes_on(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        old, worker = stage.worker(6), stage.worker(7)
+        old.mark, worker.mark, worker.socket = "another", plan.mark(stage.spec), "sock"
+        stage.site.adopt([(old, "leaving"), (worker, "ready")])
+        assert stage.site.state is State.SERVING
+        assert stage.asked(worker) == []
+
+    play(scene)
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_new_code_that_was_seen_while_no_supervisor_was_there_is_loaded(
+    play: Play, monkeypatch: pytest.MonkeyPatch, in_time: bool
+) -> None:
+    monkeypatch.setattr(adoption, "REPORT_TIME", 0.1)
+
+    async def scene(stage: Stage) -> None:
+        start = Mock(return_value=stage.worker(8))
+        monkeypatch.setattr(starting, "start", start)
+        ours, theirs = sockets.pair()
+        sockets.send(theirs, {"event": "idle"})
+        sockets.send(theirs, {"event": "touched"})
+        note = {"domain": "one.test", "tenant": "alice", "group": "one.test", "port": 0, "python": ""}
+        roll = adoption.Roll([Kept("worker:7", [ours.detach()], note)], Mock(), {})
+        (worker,) = roll.workers
+        stage.ends[worker] = theirs
+        if in_time:
+            sockets.send(theirs, {"event": "report", **READY})
+        found = await roll.call()
+        worker.redirect(stage.site.hear)
+        stage.site.adopt(found["one.test"])
+        roll.pass_on()
+        if not in_time:
+            sockets.send(theirs, {"event": "report", **READY})
+        await until(lambda: stage.site.state is State.RELOADING)
+        assert start.called
 
     play(scene)
 

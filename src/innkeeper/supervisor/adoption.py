@@ -47,6 +47,7 @@ class Roll:
         self._present = present
         self._custody = custody
         self._condition: dict[Worker, str] = {}
+        self._unheard: list[tuple[Worker, str, dict[str, Any]]] = []
         self._complete = asyncio.Event()
         for entry in kept:
             identity = int(entry.name.partition(":")[2])
@@ -54,6 +55,7 @@ class Roll:
             worker = Worker(identity, entry.note["domain"], channel, self._hear)
             worker.tenant, worker.group = entry.note["tenant"], entry.note["group"]
             worker.port, worker.python = entry.note["port"], entry.note["python"]
+            worker.socket, worker.mark = entry.note.get("socket", ""), entry.note.get("mark", "")
             if len(entry.descriptors) > 1:
                 worker.attach(entry.note["pid"], entry.descriptors[1])
             self.workers.append(worker)
@@ -75,6 +77,11 @@ class Roll:
                 found.setdefault(worker.domain, []).append((worker, condition))
         return found
 
+    def pass_on(self) -> None:
+        """Have their sites, which they have by now, hear what else they said: most of it is said only once."""
+        for worker, event, message in self._unheard:
+            worker.repeat(event, message)
+
     def _hear(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
         if event == "report":
             self._condition[worker] = condition_of(message)
@@ -86,6 +93,8 @@ class Roll:
             self._condition[worker] = "gone"
             self._present.pop(worker.identity, None)
             self._custody.drop(worker.kept_name)
+        elif event != "idle":  # that is said again, when it is known whether there is room to hibernate
+            self._unheard.append((worker, event, message))
         if len(self._condition) == len(self.workers):
             self._complete.set()
 

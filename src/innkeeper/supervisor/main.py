@@ -103,6 +103,7 @@ class Supervisor:
         self.upkeep = Upkeep(self.services)
         self.upkeep.open(legacy.zygotes)  # they may tell of workers that the one before had ordered
         unused = self.node.take_over(legacy.listeners, await roll.call())
+        roll.pass_on()
         adoption.close(unused, self._custody.drop)
         self.services.routes.sweep(set(self.node.published))
         self._custody.say("published")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import Enum
+
+import msgspec
 
 from innkeeper.spec.site import SiteSpec
 
@@ -64,3 +67,9 @@ def _protocol(spec: SiteSpec | None) -> bool | None:
 def _process(spec: SiteSpec | None) -> tuple[object, ...] | None:
     """What a worker is made from."""
     return None if spec is None else (spec.tenant, spec.app, spec.env, spec.limits)
+
+
+def mark(spec: SiteSpec) -> str:
+    """What differs when workers are made from something else, for a later supervisor to compare."""
+    made_from = msgspec.json.encode(_process(spec), order="deterministic")
+    return hashlib.blake2b(made_from, digest_size=16).hexdigest()

@@ -169,11 +169,13 @@ class Site:
     def adopt(self, workers: list[tuple[Worker, str]]) -> None:
         """Go on with workers ("ready", "resting", "starting", "leaving") that an earlier supervisor had started.
 
-        The newest that serves goes on with that, and the newest that starts if it is newer still.
+        The newest that serves goes on with that, and the newest that starts if it is newer still. What was changed
+        while no supervisor was there counts: who is not the site's any more leaves, who is outdated is replaced.
         """
         for worker, condition in sorted(workers, key=lambda pair: pair[0].identity, reverse=True):
             newer = self._worker or (condition == "starting" and self._attempt.worker)
-            if newer or condition == "leaving" or self.state is State.DISABLED:
+            leaves = condition == "leaving" or not starting.may_serve(worker, self.spec)
+            if newer or leaves or self.state is State.DISABLED:
                 self._see_off(worker)
             elif condition == "starting":
                 self._attempt.go_on_with(worker)
@@ -186,9 +188,12 @@ class Site:
             self._move(Event.LOADED)
             if self._attempt.worker:
                 self._move(Event.RELOAD)
-            elif workers[-1][1] == "resting" and len(workers) == 1:
+            elif dict(workers)[self._worker] == "resting":
                 self._move(Event.HIBERNATE)
                 self._on_resting(self._worker)
+        newest = self._attempt.worker or self._worker
+        if newest is not None and starting.is_outdated(newest, self.spec):
+            self.reload()
 
     # ── what becomes of an attempt to start its next worker ──────────────────────────────────────────────
 
@@ -278,7 +283,7 @@ class Site:
         if event in _OUTCOMES:
             if worker is self._attempt.worker:
                 self._on_outcome(worker, event, message)
-        elif event == "touched" and worker in (self._worker, self._failure.watcher):
+        elif event == "touched" and worker in (self._worker, self._attempt.worker, self._failure.watcher):
             self.reload()
         elif event in ("idle", "resting", "gated", "used"):
             if worker is self._worker:

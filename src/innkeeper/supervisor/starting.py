@@ -12,6 +12,7 @@ from innkeeper.spec.problem import Problem, SpecError
 from innkeeper.spec.site import SiteSpec
 from innkeeper.spec.tenant import TenantSpec
 from innkeeper.spec.values import bytes_of
+from innkeeper.supervisor import plan
 from innkeeper.supervisor.nursery import Ground
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.worker import Hear, Worker
@@ -48,6 +49,7 @@ def start(spec: SiteSpec, ground: Ground, listener: socket.socket, services: Ser
         raise SpecError(problem)
     ours, theirs = sockets.pair()
     worker = Worker(identity, spec.domain, ours, hear)
+    worker.socket, worker.mark = socket_name(spec), plan.mark(spec)
     with services.ordering(worker, theirs) as files:
         files.extend(_open_logs(spec, tenant, services))
         if spec.app is not None and spec.app.kind == "command":
@@ -65,6 +67,16 @@ def start(spec: SiteSpec, ground: Ground, listener: socket.socket, services: Ser
 def is_bound_for(listener: socket.socket, spec: SiteSpec) -> bool:
     """Whether what is spoken on a socket is what the site's app speaks."""
     return os.path.basename(str(listener.getsockname())).rstrip("~") == socket_name(spec)
+
+
+def may_serve(worker: Worker, spec: SiteSpec) -> bool:
+    """Whether a worker is one of the site's tenant, and listens where the site does."""
+    return worker.tenant == spec.tenant and worker.socket in ("", socket_name(spec))
+
+
+def is_outdated(worker: Worker, spec: SiteSpec) -> bool:
+    """Whether a worker is made from something else than the site is now, as far as was noted."""
+    return worker.mark not in ("", plan.mark(spec))
 
 
 def renew_logs(spec: SiteSpec, workers: list[Worker], kind: str, services: Services) -> None:

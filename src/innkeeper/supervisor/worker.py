@@ -41,6 +41,8 @@ class Worker:
         self.pid = 0
         self.port = 0  # of the loopback, for a command
         self.python = ""  # the runtime's, whose environment it needs as long as it lives
+        self.socket = ""  # the name of the socket that it listens at
+        self.mark = ""  # of what it is made from; "" where an earlier version has not noted it
         self.loaded = 0.0  # when it said that it serves; 0 = not yet
         self.ordered = time.monotonic()
         self.told = False  # whether it is known that a process of its ended, or is about to
@@ -77,6 +79,8 @@ class Worker:
             "pid": self.pid,
             "port": self.port,
             "python": self.python,
+            "socket": self.socket,
+            "mark": self.mark,
         }
 
     def ask(self, word: str, descriptors: list[int] | None = None) -> None:
@@ -111,6 +115,11 @@ class Worker:
         """Have its further messages heard by another."""
         if self._hear is not None:
             self._hear = hear
+
+    def repeat(self, event: str, message: dict[str, Any]) -> None:
+        """Have a message of its heard by who hears it now, unless it is gone."""
+        if self._hear is not None:
+            self._hear(self, event, message)
 
     def forsake(self) -> None:
         """It could not even be ordered: nobody is to hear of it."""
