@@ -6,11 +6,18 @@ import gzip
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from innkeeper.cli.following import Followed
 from innkeeper.edge import rotation
+from innkeeper.spec.node import Layout
+from innkeeper.spec.site import AppSpec, SiteSpec
+from innkeeper.spec.tenant import TenantSpec
+from innkeeper.supervisor import starting
 
 DAY = 86_400.0
 
@@ -51,6 +58,26 @@ def test_what_was_set_aside_is_compressed_and_in_time_deleted(tmp_path: Path) ->
     os.utime(packed, (time.time() - 6 * DAY,) * 2)
     assert rotation.tidy(tmp_path, days=5)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="logs are given to tenants, which takes root")
+@pytest.mark.parametrize("owner", ["alice", "bob"])
+def test_a_log_that_is_set_aside_is_written_by_its_tenants_workers_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str
+) -> None:
+    monkeypatch.setattr(starting, "_open_logs", lambda *_: [os.open(os.devnull, os.O_WRONLY)])
+    layout = Layout(tmp_path)
+    tenants = {name: TenantSpec(name=name, uid=uid) for name, uid in (("alice", 70000), ("bob", 70001))}
+    services: Any = SimpleNamespace(layout=layout, tenants=tenants)
+    log = layout.log_dir("one.test") / "error.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("a line\n")
+    os.chown(log.parent, 0, tenants[owner].uid)
+    workers: Any = [Mock(tenant="alice"), Mock(tenant="bob")]
+    spec = SiteSpec(domain="one.test", tenant="bob", app=AppSpec(wsgi="/var/www/a.py"))
+    starting.renew_logs(spec, workers, "error", services)
+    assert log.exists() == (owner == "alice")
+    assert [worker.ask.called for worker in workers] == [False, owner == "bob"]
 
 
 def test_a_followed_log_goes_on_in_the_file_that_takes_its_place(tmp_path: Path) -> None:

@@ -31,6 +31,12 @@ def changed(site: SiteSpec, **changes: object) -> SiteSpec:
         (SITE, changed(SITE, static=STATIC.static), (Step.PUBLISH,)),
         (SITE, changed(SITE, password=PasswordSpec(user="u", hash="h")), (Step.PUBLISH,)),
         (SITE, changed(SITE, env={"A": "b"}), (Step.RELOAD,)),
+        (SITE, changed(SITE, tenant="bob"), (Step.PUBLISH, Step.HAND_OVER)),
+        (
+            changed(SITE, enabled=False),
+            changed(SITE, enabled=False, tenant="bob"),
+            (Step.PUBLISH,),
+        ),
         (SITE, changed(SITE, app=AppSpec(wsgi="/var/www/b.py")), (Step.RELOAD,)),
         (SITE, changed(SITE, limits=SiteLimits(open_files=100)), (Step.RELOAD,)),
         (SITE, changed(SITE, enabled=False), (Step.PUBLISH, Step.DISABLE)),
@@ -93,7 +99,9 @@ def test_any_change(actual: SiteSpec | None, wanted: SiteSpec | None, touched: b
         assert found.index(Step.BIND) < found.index(Step.PUBLISH)
     for leaving in {Step.PUBLISH, Step.WITHDRAW} & set(found):
         assert Step.UNBIND not in found or found.index(leaving) < found.index(Step.UNBIND)
-    assert not {Step.RELOAD, Step.ENABLE} & set(found) or (wanted is not None and wanted.enabled)
+    assert not {Step.RELOAD, Step.HAND_OVER, Step.ENABLE} & set(found) or (
+        wanted is not None and wanted.enabled
+    )
 
 
 @given(SITES)

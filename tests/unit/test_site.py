@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import msgspec
 import pytest
 
 from innkeeper.kernel import remote, sockets
@@ -178,6 +179,58 @@ def test_who_rests_and_has_retired_goes_on(play: Play) -> None:
         assert stage.site.state is State.HIBERNATING
         stage.site.retire()
         assert stage.asked(worker) == ["go"]
+
+    play(scene)
+
+
+# ── another tenant's ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("state", ["serving", "reloading", "starting", "failed", "hibernating", "draining"])
+def test_who_waits_when_another_tenant_has_the_site_wakes_that_ones_worker(
+    play: Play, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    async def scene(stage: Stage) -> None:
+        former, loading, own = (stage.worker(number) for number in (6, 7, 8))
+        start = Mock(side_effect=lambda spec, *_: own if spec.tenant == "bob" else loading)
+        monkeypatch.setattr(starting, "start", start)
+        if state in ("starting", "failed"):
+            stage.site.ring()
+        else:
+            stage.site.adopt([(former, "resting" if state == "hibernating" else "ready")])
+        if state == "failed":
+            await stage.say(loading, "failed")
+        elif state == "reloading":
+            stage.site.reload()
+        elif state == "draining":
+            stage.site.give_way()
+        assert stage.site.state.value == state
+        before = start.call_count
+        with socket.socket(socket.AF_UNIX) as visitor:
+            visitor.connect("live/one.test/sock")
+            own.tenant, stage.site.spec = "bob", msgspec.structs.replace(stage.spec, tenant="bob")
+            stage.site.change_hands()
+            await until(lambda: start.call_count > before)
+            assert ("drain" in stage.asked(former)) == (state not in ("starting", "failed"))
+            assert ("drain" in stage.asked(loading)) == bool(before)
+            assert not stage.site.problems
+            await stage.say(own, "failed")
+            assert stage.site.state is State.FAILED
+
+    play(scene)
+
+
+def test_what_befalls_a_former_tenants_worker_is_not_told_to_the_next(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        former = stage.worker(7)
+        stage.site.adopt([(former, "ready")])
+        stage.site.spec = msgspec.structs.replace(stage.spec, tenant="bob")
+        stage.site.change_hands()
+        for event in ("late", "crashed", "files", "flooded", "full"):
+            await stage.say(former, event)
+        assert not stage.site.problems
+        await stage.leave(former)
+        stage.services.custody.drop.assert_called_once_with("worker:7")  # type: ignore[attr-defined]
 
     play(scene)
 

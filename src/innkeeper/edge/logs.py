@@ -42,6 +42,15 @@ def open_for_worker(layout: Layout, domain: str, *, gid: int, nginx_user: str) -
         raise
 
 
+def other_owner(layout: Layout, domain: str, gid: int) -> int:
+    """The group of another tenant whose logs these are; 0 if there is none."""
+    try:
+        owner = os.lstat(layout.log_dir(domain)).st_gid
+    except FileNotFoundError:
+        return 0
+    return owner if owner != gid else 0
+
+
 def part_with(layout: Layout, uid: int, keep_in: Path | None) -> None:
     """A tenant goes: move the logs that only it might read into a directory, or delete them."""
     for directory in _of_sites(layout):
@@ -75,11 +84,8 @@ def _of_sites(layout: Layout) -> list[Path]:
 
 def _part_with_former(layout: Layout, domain: str, gid: int) -> None:
     """Set aside the logs of a tenant who had the domain before."""
-    try:
-        owner = os.lstat(layout.log_dir(domain)).st_gid
-    except FileNotFoundError:
-        return
-    if owner in (gid, 0):
+    owner = other_owner(layout, domain, gid)
+    if not owner:
         return
     files.ensure_directory(layout.former_logs, mode=0o700)
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())

@@ -10,8 +10,6 @@ from innkeeper.supervisor import overuse, starting
 from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.worker import Worker
 
-EVENTS = ("files", "flooded", "full", "imported")
-
 
 def take(
     spec: SiteSpec, worker: Worker, event: str, message: dict[str, Any], services: Services

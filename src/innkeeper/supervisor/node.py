@@ -214,6 +214,8 @@ class Node:
             site.disable()
         elif site is not None and step is Step.RELOAD:
             site.reload()
+        elif site is not None and step is Step.HAND_OVER:
+            site.change_hands()
         elif site is not None and step is Step.STOP:
             site.close()
         elif step is Step.UNBIND:

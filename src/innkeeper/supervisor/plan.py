@@ -18,6 +18,7 @@ class Step(Enum):
     PUBLISH = "publish the routes"
     ENABLE = "let requests wake it"
     RELOAD = "replace the worker by one with the new code"
+    HAND_OVER = "drain the former tenant's worker, and let the next request wake the new one's"
     DISABLE = "answer by the switched-off page and drain the worker"
     STOP = "drain the worker"
     UNBIND = "close the listening socket"
@@ -42,6 +43,8 @@ def steps(actual: SiteSpec | None, wanted: SiteSpec | None, *, touched: bool = F
     was_enabled = actual is not None and actual.enabled
     if has_app and wanted.enabled and not (was_enabled and had_app):
         found.append(Step.ENABLE)
+    elif has_app and wanted.enabled and not rebound and actual is not None and actual.tenant != wanted.tenant:
+        found.append(Step.HAND_OVER)
     elif has_app and wanted.enabled and not rebound and (touched or _process(actual) != _process(wanted)):
         found.append(Step.RELOAD)
     elif has_app and not wanted.enabled and (was_enabled or not had_app):

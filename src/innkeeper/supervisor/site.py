@@ -148,6 +148,17 @@ class Site:
             self._move(Event.ENABLE)
             self._arm()
 
+    def change_hands(self) -> None:
+        """Another tenant has the site: whoever waits is not turned away, but wakes a worker of that one's.
+
+        So nobody is served by the former tenant's, however long the new one's app does not load.
+        """
+        self._move(Event.DISABLE)
+        self._release()
+        self._attempt.return_home()
+        self.problems.clear()
+        self.enable()
+
     def close(self) -> None:
         """The site is gone: let its workers finish, and close its socket."""
         self._release()
@@ -290,15 +301,19 @@ class Site:
                 self._on_rest(worker, event, message)
         elif event in ("slow", "severed"):
             self._on_broken_off(worker, event, message)
-        elif event == "late":
+        elif event == "gone":
+            self._on_gone(worker)
+        elif worker.tenant == self.tenant:  # what befalls a former tenant's is not for this one to read
+            self._on_account(worker, event, message)
+
+    def _on_account(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
+        """What its owner is to know of, or its logs need."""
+        if event == "late":
             self.note(troubles.given_up(self.spec))
         elif event == "crashed":
             self._on_crashed(worker, message)
-        elif event in accounts.EVENTS:
-            if problem := accounts.take(self.spec, worker, event, message, self._services):
-                self.note(problem)
-        elif event == "gone":
-            self._on_gone(worker)
+        elif problem := accounts.take(self.spec, worker, event, message, self._services):
+            self.note(problem)
 
     def _on_broken_off(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
         """Answers of a worker's will not be whole: one failed in the middle, or its process is to be ended."""

@@ -80,14 +80,15 @@ def is_outdated(worker: Worker, spec: SiteSpec) -> bool:
 
 
 def renew_logs(spec: SiteSpec, workers: list[Worker], kind: str, services: Services) -> None:
-    """Set a full or old log aside, and have the workers write into a new one."""
+    """Set a full or old log aside, and have those of the workers that are the tenant's write into a new one."""
     tenant = services.tenants.get(spec.tenant)
-    if tenant is None:
-        return
+    if tenant is None or logs.other_owner(services.layout, spec.domain, tenant.uid):
+        return  # `spec` may be that of a site that was removed, and is another tenant's by now
     rotation.set_aside(services.layout.log_dir(spec.domain), kind)
     files = _open_logs(spec, tenant, services)
     for worker in workers:
-        worker.ask("logs", files)
+        if worker.tenant == tenant.name:
+            worker.ask("logs", files)
     for descriptor in files:
         os.close(descriptor)
 
