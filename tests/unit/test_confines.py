@@ -1,4 +1,4 @@
-"""Limits of tenants and sites in control groups of version 1, which take away no memory that is in use."""
+"""Limits of tenants and sites: in version 1, which takes away no memory that is in use; for those who hibernate."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from innkeeper.kernel.cgroups import knobs
 from innkeeper.kernel.cgroups.version1 import Split
+from innkeeper.kernel.cgroups.version2 import Unified
 from innkeeper.spec.shares import SiteLimits, TenantLimits
 from innkeeper.spec.tenant import TenantSpec
 from innkeeper.supervisor.confines import Confines
@@ -111,3 +112,21 @@ def test_another_failure_is_told(confines: Confines, kernel: Kernel) -> None:
     kernel.in_use["@alice"], kernel.refusal = GIB, errno.EIO
     with pytest.raises(OSError, match="refused"):
         confines.limit(alice("512m"))
+
+
+def test_a_site_that_was_adopted_may_be_swapped_out_while_it_hibernates(
+    tmp_path: Path, kernel: Kernel
+) -> None:
+    confines = Confines(Unified({"memory": str(tmp_path / "top")}))
+    kernel.written = {group: {"memory.swap.max": "max"} for group in ("@alice", "@a.test")}
+
+    def swap() -> list[str]:
+        return [kernel.written[group]["memory.swap.max"] for group in ("@alice", "@a.test")]
+
+    confines.adopt("alice", "a.test")
+    confines.hold(alice("2g"), "a.test", SiteLimits(swap="1m"))
+    assert swap() == ["0", "1048576"]  # the supervisor before may have left it open
+    confines.allow_swap("alice", "a.test", True)
+    assert swap() == ["max", "max"]
+    confines.allow_swap("alice", "a.test", False)
+    assert swap() == ["0", "1048576"]

@@ -81,7 +81,7 @@ class Confines:
                     self._asleep[tenant[1:], name[1:]] = None
 
     def adopt(self, tenant: str, name: str) -> None:
-        """A sandbox that an earlier supervisor started is in the group."""
+        """A sandbox that an earlier supervisor started is in the group; `hold` tells of its limits."""
         self._asleep.pop((tenant, name), None)
         names = self._awake.setdefault(tenant, {})
         names[name] = names.get(name, 0) + 1
@@ -92,14 +92,19 @@ class Confines:
             return []
         if name != HELPERS and not self._awake.get(tenant.name):
             self._starting.add(tenant.name)
-        if tenant.name not in self._awake or self._limits.get(tenant.name) != tenant.limits:
-            self.limit(tenant)
-        group = self._group(tenant.name, name)
-        if self._site_limits.get((tenant.name, name)) != limits:
-            self._limit_site(tenant.name, name, limits)
-        doors = group.doors()
+        self.hold(tenant, name, limits)
+        doors = self._group(tenant.name, name).doors()
         self.adopt(tenant.name, name)
         return doors
+
+    def hold(self, tenant: TenantSpec, name: str, limits: SiteLimits) -> None:
+        """Have these limits hold, and the tenant's, where it is not known that they do. Raises OSError."""
+        if self._top is None:
+            return
+        if tenant.name not in self._awake or self._limits.get(tenant.name) != tenant.limits:
+            self.limit(tenant)
+        if self._site_limits.get((tenant.name, name)) != limits:
+            self._limit_site(tenant.name, name, limits)
 
     def started(self, tenant: TenantSpec) -> None:
         """A tenant that had nothing running has something that serves, or takes its time: it has its own share."""

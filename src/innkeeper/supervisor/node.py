@@ -93,6 +93,8 @@ class Node:
                 if tenant := self.services.tenants.get(worker.tenant):
                     self.services.ports.adopt(tenant.uid, worker.port)
                 self.services.confines.adopt(worker.tenant, worker.group)
+                if site is not None and site.tenant == worker.tenant:
+                    self._hold_to_limits(site)
                 self.services.meter.begin(worker.tenant, worker.group)
                 worker.redirect(site.hear if site else self._hear_orphan)
             if site is not None:
@@ -103,6 +105,14 @@ class Node:
         self.services.ports.settle()
         unused, self._legacy = self._legacy, {}
         return unused
+
+    def _hold_to_limits(self, site: Site) -> None:
+        """What an earlier supervisor had set is not known: an old limit, or none while the site hibernates."""
+        tenant, spec = self.services.tenants[site.tenant], site.spec
+        try:
+            self.services.confines.hold(tenant, spec.domain, spec.limits)
+        except OSError as error:
+            self.services.log(f"{spec.domain}: its limits could not be set: {error}")
 
     def _hear_orphan(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
         if event == "gone":
