@@ -17,6 +17,7 @@ from innkeeper.kernel import sockets
 from innkeeper.spec.node import NodeSettings
 from innkeeper.spec.site import SiteSpec, parse_site
 from innkeeper.spec.tenant import TenantSpec
+from innkeeper.supervisor import starting
 from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.node import Node
 from innkeeper.supervisor.registry import Change
@@ -121,5 +122,26 @@ def test_limits_that_can_not_be_set_keep_no_site_from_going_on(play: Play) -> No
         stage.node.take_over({}, {"one.test": [(worker, "ready")]})
         assert stage.node.sites["one.test"].state is State.SERVING
         worker.forsake()
+
+    play(scene)
+
+
+def test_a_site_whose_other_socket_can_not_be_bound_stays_what_it_is_until_it_can(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(stage: Stage) -> None:
+        stage.wanted["one.test"] = before = site('wsgi = "app:app"')
+        stage.node.refresh()
+        present = stage.node.sites["one.test"]
+        stage.wanted["one.test"] = after = site('asgi = "app:app"')
+        with monkeypatch.context() as full:
+            full.setattr(starting, "bind", Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
+            stage.node.refresh()
+        assert stage.node.faults["one.test"].code == "host-failed"
+        assert (stage.node.sites["one.test"], present.spec) == (present, before)
+        stage.node.refresh()
+        assert not stage.node.faults
+        assert (stage.node.sites["one.test"].spec, present.spec) == (after, before)
+        assert stage.node.sites["one.test"].address == "live/one.test/http~"
 
     play(scene)

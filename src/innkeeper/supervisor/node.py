@@ -184,11 +184,11 @@ class Node:
     def _carry_out(
         self, domain: str, actual: SiteSpec | None, wanted: SiteSpec | None, *, touched: bool
     ) -> None:
-        site = self.sites.get(domain)
-        if site is not None and wanted is not None and wanted.app is not None:
+        site, to_do = self.sites.get(domain), steps(actual, wanted, touched=touched)
+        if site is not None and wanted is not None and wanted.app is not None and Step.REBIND not in to_do:
             site.spec = wanted
         try:
-            for step in steps(actual, wanted, touched=touched):
+            for step in to_do:
                 self._take_step(step, domain, wanted)
         except OSError as error:
             self.faults[domain] = Problem(
