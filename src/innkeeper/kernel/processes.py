@@ -80,7 +80,9 @@ def become(uid: int, gid: int, *, keep: Optional[int] = None) -> None:
 
 
 def limit_files(soft: int, hard: int | None = None) -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard if hard is not None else soft))
+    """Have this process's limits of open files be these, or lower if its hard limit is: that is for good."""
+    ceiling = min(soft if hard is None else hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, ceiling), ceiling))
 
 
 def raise_file_limit(wanted: int) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import sys
 import sysconfig
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, List, Set, Tuple
 
@@ -25,10 +28,9 @@ def news() -> List[str]:
         return []
     places, found = tuple(_places), []
     for name in _new_names():
-        module = sys.modules.get(name)
         if isinstance(name, str):
             _known.add(name)
-            origin: Any = getattr(getattr(module, "__spec__", None), "origin", None)
+            origin = _origin_of(sys.modules.get(name))
             if isinstance(origin, str) and origin.startswith(places) and _is_own_name(name, origin):
                 found.append(name)
     return sorted(found)[:_MOST]
@@ -41,12 +43,17 @@ def own_modules() -> List[str]:
 
 def _new_names() -> List[str]:
     """What stands at the end of `sys.modules`. What was there before is not looked at: to look is to write."""
-    found = []
-    for name in reversed(sys.modules):
-        if name in _known:
-            break
-        found.append(name)
-    return found
+    while True:
+        with contextlib.suppress(RuntimeError):  # another thread has imported something meanwhile
+            return list(itertools.takewhile(lambda name: name not in _known, reversed(sys.modules)))
+
+
+def _origin_of(module: Any) -> Any:
+    """The file of a module, if it has one. What the app may have put in a module's place is not asked."""
+    if not issubclass(type(module), ModuleType):
+        return None
+    spec = object.__getattribute__(module, "__dict__").get("__spec__")
+    return spec.origin if type(spec) is ModuleSpec else None
 
 
 def _is_own_name(name: str, origin: str) -> bool:

@@ -1,18 +1,19 @@
 """The watch inside a serving process: tells its first process of idleness and of requests that take too long.
 
 One thread that sleeps nearly all the time. It adds nothing to a request: what it knows it reads from uWSGI's
-counter and from the process's open sockets.
+counter and from the process's open sockets. What it waits with, here and in `requests`, is imported by name before
+the app is: gevent and eventlet put their own into the modules, which wait for a loop that nobody runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import socket
-import threading
-import time
+from _thread import start_new_thread
+from select import POLLIN, poll
+from time import monotonic, sleep
 from typing import Any, Callable, Iterator
 
 from innkeeper.kernel import processes, sharing, sockets
@@ -60,20 +61,20 @@ class Monitor:
         self._quiet_tick = max(0.1, min(_LONGEST_TICK, timeout / 2, idle / 4 if idle else _LONGEST_TICK))
 
     def start(self) -> None:
-        threading.Thread(target=self._watch, name="innkeeper", daemon=True).start()
+        start_new_thread(self._watch, ())
 
     def _watch(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # those are the app's and uWSGI's
-        seen, since = -1, time.monotonic()
-        waiting = select.poll()
-        waiting.register(self._link, select.POLLIN)
+        seen, since = -1, monotonic()
+        waiting = poll()
+        waiting.register(self._link, POLLIN)
         tick = _STARTED if self._threads > 1 else self._quiet_tick
         while True:
             if waiting.poll(tick * 1000) and not self._is_asked():
                 self._drain()
             if self._threads > 1 and seen < 0:
                 self._take_turns()
-            age, finished, now = self._look(), self._finished(), time.monotonic()
+            age, finished, now = self._look(), self._finished(), monotonic()
             if age or finished != seen:
                 seen, since = finished, now
             if finished and not age:
@@ -141,10 +142,10 @@ class Monitor:
             quiet = 0 if age else quiet + 1
             if age > self._timeout:
                 self._say("slow", sockets=self._in_flight.inodes())
-                time.sleep(1.0)
-            time.sleep(DRAIN_STEP)
+                sleep(1.0)
+            sleep(DRAIN_STEP)
         self._finish()
-        time.sleep(_LAST_WORDS)
+        sleep(_LAST_WORDS)
         os._exit(0)
 
     def _tell_imports(self) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
-import socket
-import time
+from select import EPOLLEXCLUSIVE, EPOLLIN, epoll
+from socket import AF_UNIX, SO_ACCEPTCONN, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, socket
+from time import monotonic
 from typing import Callable, Dict, Iterator, List
 
-_ONE_OF_US = select.EPOLLIN | select.EPOLLEXCLUSIVE  # whom a connection wakes
+_ONE_OF_US = EPOLLIN | EPOLLEXCLUSIVE  # whom a connection wakes
 _HEAD_START = 1.0  # seconds that an event loop has to give up a request by itself, before all are ended
 
 
@@ -29,7 +29,7 @@ class InFlight:
 
     def look(self) -> float:
         """Seconds since the oldest request in flight was first seen; 0 when there is none."""
-        now = time.monotonic()
+        now = monotonic()
         self._seen = {key: self._seen.get(key, now) for key in self._accepted()}
         return now - min(self._seen.values()) + 1e-6 if self._seen else 0.0
 
@@ -52,9 +52,9 @@ class InFlight:
     def _is_accepted(self, descriptor: int) -> bool:
         with _borrowed(descriptor) as other:
             return (
-                other.family == socket.AF_UNIX
+                other.family == AF_UNIX
                 and other.getsockname() == self._name
-                and not other.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                and not other.getsockopt(SOL_SOCKET, SO_ACCEPTCONN)
             )
 
     def close_gate(self) -> None:
@@ -80,17 +80,17 @@ class InFlight:
             os.dup2(kept, self._listener, inheritable=False)
             os.close(kept)
             for descriptor in sets:
-                with _as_epoll(descriptor) as epoll:
-                    epoll.register(self._listener, _ONE_OF_US)
+                with _as_epoll(descriptor) as waiting:
+                    waiting.register(self._listener, _ONE_OF_US)
 
     def _take_out(self) -> List[int]:
         """Have nobody wait for connections; the epoll sets that the socket was in."""
         found = []
         for descriptor in _epoll_sets():
-            with contextlib.suppress(OSError), _as_epoll(descriptor) as epoll:
-                epoll.unregister(self._listener)
+            with contextlib.suppress(OSError), _as_epoll(descriptor) as waiting:
+                waiting.unregister(self._listener)
                 found.append(descriptor)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as nobody:
+        with socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK) as nobody:
             nobody.bind("")  # the kernel picks an unused abstract name
             nobody.listen(1)
             os.dup2(nobody.fileno(), self._listener, inheritable=False)
@@ -115,7 +115,7 @@ class Attended(InFlight):
         """Seconds since anything was last done for the most neglected request; 0 when none is in flight."""
         if not super().look() and not self._any_goes_on():
             return 0.0
-        return max(1e-6, time.monotonic() - self._oldest() - _HEAD_START)
+        return max(1e-6, monotonic() - self._oldest() - _HEAD_START)
 
 
 def _epoll_sets() -> Iterator[int]:
@@ -126,17 +126,17 @@ def _epoll_sets() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _as_epoll(descriptor: int) -> Iterator[select.epoll]:
-    with contextlib.closing(select.epoll.fromfd(os.dup(descriptor))) as epoll:
-        yield epoll
+def _as_epoll(descriptor: int) -> Iterator[epoll]:
+    with contextlib.closing(epoll.fromfd(os.dup(descriptor))) as view:
+        yield view
 
 
 @contextlib.contextmanager
-def _borrowed(descriptor: int) -> Iterator[socket.socket]:
+def _borrowed(descriptor: int) -> Iterator[socket]:
     """A socket object over a copy of `descriptor`, so that closing the object leaves the original open."""
     copy = os.dup(descriptor)
     try:
-        view = socket.socket(fileno=copy)
+        view = socket(fileno=copy)
     except OSError:
         os.close(copy)
         raise
