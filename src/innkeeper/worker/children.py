@@ -82,9 +82,17 @@ class Children:
         return child
 
     def fork(self) -> Optional[Child]:
-        """Fork one more; None is returned in the new process, which keeps only its own link, as `ours`."""
+        """Fork one more; None is returned in the new process, which keeps only its own link, as `ours`.
+
+        OSError when that can't be done now.
+        """
         parents, childs = sockets.pair()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            parents.close()
+            childs.close()
+            raise
         if pid == 0:
             parents.close()
             for child in self:

@@ -31,7 +31,7 @@ _HOG_QUIET = 10.0  # seconds until it is told again that a process is out of fil
 _FAILURE = ("summary", "traceback", "virtualenv")  # what the supervisor is told of a failed start
 _PASSED_ON = ("late", "imported", "severed")  # what the supervisor is told as it was said
 _TIDY_WAIT = 6.0  # seconds after the start until memory is given back: the visitor goes first
-_RESPAWN_WAIT = 0.5  # seconds before a crashed process is replaced while others serve
+_RESPAWN_WAIT = 0.5  # seconds before a process that is missing is replaced while others serve
 
 
 class First:
@@ -232,8 +232,7 @@ class First:
             else:
                 self._touch.watch(watched, mark)
                 self._tell("loaded")
-            for _ in range(self._order.processes - 1):
-                self._spawn()
+            self._complete()
 
     def _on_failed(self, told: Dict[str, Any]) -> None:
         """The app did not load. The first time the start has failed; later it is a crash like any other."""
@@ -291,7 +290,7 @@ class First:
             self._tell("touched")
         if self._respawn_at and now >= self._respawn_at:
             self._respawn_at = 0.0
-            self._spawn()
+            self._complete()
         if self._tidy_at and now >= self._tidy_at:
             self._tidy_at = 0.0
             sharing.give_back(self._table)
@@ -305,6 +304,14 @@ class First:
         """What a serving process is given: of the logs, the ends of our pipes."""
         server, error = self._logs
         return self._given._replace(stdout=server.writer, stderr=error.writer)
+
+    def _complete(self) -> None:
+        """Have as many processes as the site is to have, while any is left."""
+        try:
+            while 0 < len(self._children) < self._order.processes:
+                self._spawn()
+        except OSError:  # the tenant has as many tasks as it may; those that serve go on
+            self._respawn_at = time.monotonic() + _RESPAWN_WAIT
 
     def _spawn(self) -> None:
         child = self._children.fork()
