@@ -13,7 +13,7 @@ from innkeeper.worker.first import First
 from innkeeper.worker.order import Order
 from innkeeper.worker.places import Places
 (channel, far), (link, its) = sockets.pair(), sockets.pair()
-processes, serve = 1, None
+processes, serve, meanwhile = 1, None, far.close
 """
 _LOADS = """
 def serving():  # loads its app, and ends with our channel to the supervisor
@@ -23,7 +23,7 @@ _IS_REFUSED = """
 def serving():
     sockets.send(its, {"event": "loaded"})
     its.recv(100)  # "drain"
-processes, fork, files = 2, os.fork, []
+processes, meanwhile, fork, files = 2, int, os.fork, []
 def refuse_twice():
     files.append(len(os.listdir("/proc/self/fd")))
     if 1 < len(files) < 4:
@@ -34,6 +34,18 @@ def serve(*_):
     os.write(1, b"two serve, %d descriptors too many" % (files[-1] - files[1]))
     sockets.send(far, {"do": "drain"})
 """
+_HAS_NO_WATCH = """
+import errno, threading
+from innkeeper.kernel import libc
+def serving():
+    sockets.send(its, {"event": "failed", "summary": "it does not load"})
+def refuse(*_, **__): raise OSError(errno.EMFILE, "Too many open files")
+def listen():
+    print(sockets.receive(far)[0]["summary"])
+    sockets.send(far, {"do": "drain"})
+libc.call = refuse
+meanwhile = threading.Thread(target=listen).start
+"""
 _RUN = """
 pid = os.fork()
 if pid == 0:
@@ -41,9 +53,8 @@ if pid == 0:
     link.close()
     serving()
     os._exit(0)
-if processes == 1:
-    far.close()
 its.close()
+meanwhile()
 logs = [os.open(os.devnull, os.O_WRONLY) for _ in range(2)]
 order = Order(1, "one.test", "alice", os.getuid(), os.getgid(), timeout=1.0, processes=processes)
 begun = Begun(
@@ -73,3 +84,7 @@ def test_it_sleeps_however_long_a_process_loads_its_app() -> None:
 
 def test_a_process_that_cannot_be_forked_now_is_forked_later() -> None:
     assert play(_IS_REFUSED, _RUN) == "two serve, 0 descriptors too many"
+
+
+def test_where_a_user_may_have_no_further_watch_it_goes_on_without() -> None:
+    assert play(_HAS_NO_WATCH, _RUN) == "it does not load\n"

@@ -166,7 +166,7 @@ class Server:
         told = {"event": "loaded", "watched": watched, "mark": mark}
         try:
             touch = Touch()
-        except OSError:  # the tenant has as many as a user may have
+        except OSError:  # the app has used up its files
             sockets.send(self._link, told)
             return
         touch.watch(watched, mark)

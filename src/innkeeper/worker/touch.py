@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from socket import AF_UNIX, SOCK_DGRAM, socket
 from typing import List, Optional
 
 from innkeeper.kernel.inotify import Inotify
@@ -26,8 +27,14 @@ class Touch:
     """Watches one file by its directory, since most editors replace a file by another."""
 
     def __init__(self, descriptor: int = -1) -> None:
-        """A new watch, or one that another process has begun; see `go_on`."""
-        self._inotify = Inotify(descriptor)
+        """A new watch, or one that another process has begun; see `go_on`.
+
+        A user may have so many and no more. Beyond that it is of something from which nothing ever comes.
+        """
+        try:
+            self._inotify = Inotify(descriptor)
+        except OSError:
+            self._inotify = Inotify(socket(AF_UNIX, SOCK_DGRAM).detach())
         self._name = ""
         self._first = 0.0
         self.due = 0.0  # when a seen change counts as over; 0 = none seen
@@ -36,7 +43,7 @@ class Touch:
         return self._inotify.fileno()
 
     def watch(self, path: Optional[str], loaded: Optional[List[int]] = None) -> None:
-        """Watch `path`; a directory that can't be watched leaves the site to explicit reloads.
+        """Watch `path`; what can't be watched leaves the site to explicit reloads.
 
         `loaded` is the mark of the file when the app was loaded from it: a change since then counts, too.
         """
