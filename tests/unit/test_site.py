@@ -18,7 +18,7 @@ import pytest
 from innkeeper.kernel import remote, sockets
 from innkeeper.spec.node import NodeSettings
 from innkeeper.spec.site import parse_site
-from innkeeper.supervisor import adoption, attempt, plan, site, starting
+from innkeeper.supervisor import adoption, attempt, plan, site, starting, troubles
 from innkeeper.supervisor.admission import Admission
 from innkeeper.supervisor.custody import Kept
 from innkeeper.supervisor.nursery import Ground
@@ -259,6 +259,70 @@ def test_of_those_that_could_not_load_one_stays_to_watch(play: Play, monkeypatch
         stage.site.ring()
         await stage.say(last, "loaded")
         assert stage.asked(third) == ["drain"]
+
+    play(scene)
+
+
+# ── an app that crashes ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long sites waited after they had failed."""
+    told: list[float] = []
+    next_wait = troubles.Backoff.next_wait
+
+    def spy(backoff: troubles.Backoff) -> float:
+        told.append(next_wait(backoff))
+        return told[-1]
+
+    monkeypatch.setattr(troubles.Backoff, "next_wait", spy)
+    return told
+
+
+async def crash(stage: Stage, number: int) -> None:
+    """Have so many workers, one after the other, end unasked after they were loaded."""
+    for identity in range(number):
+        worker = stage.worker(identity)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(starting, "start", Mock(return_value=worker))
+            stage.site.ring()
+        await stage.say(worker, "loaded")
+        await stage.leave(worker)
+
+
+def test_who_crashes_at_once_again_and_again_waits_longer_each_time(
+    play: Play, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+) -> None:
+    async def scene(stage: Stage) -> None:
+        await crash(stage, 5)
+        assert stage.site.state is State.FAILED
+        assert waits == [1, 2, 4]
+        with monkeypatch.context() as later:
+            later.setattr(troubles, "CRASH_WINDOW", 0.0)
+            await crash(stage, 1)
+        await crash(stage, 2)
+        assert stage.site.state is State.ASLEEP
+        await crash(stage, 1)
+        assert waits == [1, 2, 4, 1]
+
+    play(scene)
+
+
+def test_crashes_are_not_in_a_row_with_an_orderly_end_between_them(
+    play: Play, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+) -> None:
+    async def scene(stage: Stage) -> None:
+        await crash(stage, 2)
+        worker = stage.worker(7)
+        monkeypatch.setattr(starting, "start", Mock(return_value=worker))
+        stage.site.ring()
+        await stage.say(worker, "loaded")
+        await stage.say(worker, "idle")
+        await stage.say(worker, "gated")
+        await crash(stage, 2)
+        assert stage.site.state is State.ASLEEP
+        assert waits == []
 
     play(scene)
 

@@ -35,7 +35,6 @@ class Site:
     __slots__ = (
         "_again",
         "_attempt",
-        "_crashes",
         "_failure",
         "_services",
         "_timers",
@@ -68,7 +67,6 @@ class Site:
         self._attempt = Attempt(self, services)  # has the one that loads
         self._failure = Failure(spec.domain, services.routes, self._arm)
         self._again = False  # the code changed while it was being loaded: load it once more
-        self._crashes = 0
         self._timers = Timers()
         services.wakeups.add(spec.domain, listener.fileno())
         self._arm()
@@ -253,7 +251,7 @@ class Site:
             )
         for code in troubles.OVER_WHEN_LOADED:
             self.problems.pop(code, None)
-        self._failure.forgive()
+        self._failure.suspend()
         self._succeed(worker)
         self._move(Event.LOADED)
         self._reload_again()
@@ -344,12 +342,13 @@ class Site:
             self._on_serving_gone(worker)
 
     def _on_serving_gone(self, worker: Worker) -> None:
+        is_early = time.monotonic() - worker.loaded < troubles.CRASH_WINDOW
+        if not is_early:
+            self._failure.forgive()
         if self.state is State.SERVING and not worker.excused:
             if not worker.told:
                 self._note_end({"detail": "its first process was ended from outside"})
-            early = time.monotonic() - worker.loaded < troubles.CRASH_WINDOW
-            self._crashes = self._crashes + 1 if early else 0
-            if self._crashes >= troubles.CRASHES:
+            if is_early and self._failure.is_crash_loop():
                 self.note(troubles.crash_loop())
                 self._move(Event.CRASH_LOOP)
                 self._failure.begin(self.listener)
@@ -411,6 +410,7 @@ class Site:
 
     def _stop(self) -> None:
         self._move(Event.IDLE)
+        self._failure.forgive()
         self._services.wakeups.disarm(self.listener.fileno())
         if self._worker is not None:
             self._see_off(self._worker)
