@@ -371,6 +371,34 @@ def test_a_site_whose_runtime_was_removed_starts_again_where_its_file_says(
     play(scene)
 
 
+# ── a reload ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_reload_for_which_there_is_no_place_is_tried_again(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "FLAG_TIME", 0.05)
+
+    async def scene(stage: Stage) -> None:
+        old, new = stage.worker(7), stage.worker(8)
+        monkeypatch.setattr(starting, "start", Mock(return_value=new))
+        stage.site.adopt([(old, "ready")])
+        with monkeypatch.context() as full:
+            refuse = Mock(side_effect=lambda _, start, refuse: refuse())
+            full.setattr(stage.services.admission, "enter", refuse)
+            await stage.say(old, "touched")
+            assert stage.site.state is State.SERVING
+            await until(lambda: refuse.call_count == 2)
+        await until(lambda: stage.site.state is State.RELOADING)
+        await stage.say(new, "loaded")
+        assert stage.site.state is State.SERVING
+        assert stage.asked(old) == ["drain"]
+        await asyncio.sleep(0.1)
+        assert stage.site.state is State.SERVING
+
+    play(scene)
+
+
 # ── its socket ───────────────────────────────────────────────────────────────────────────────────────────
 
 

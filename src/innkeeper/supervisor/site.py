@@ -116,6 +116,7 @@ class Site:
 
     def reload(self) -> None:
         """Replace the worker by one with the new code; the old one serves until that is ready."""
+        self._timers.cancel("reload")
         if self.state in (State.STARTING, State.RELOADING):
             self._again = True
         elif self.state in (State.SERVING, State.FAILED):
@@ -207,9 +208,14 @@ class Site:
     # ── what becomes of an attempt to start its next worker ──────────────────────────────────────────────
 
     def on_busy(self) -> None:
-        """Too many wait to start: say so to those who ask, instead of letting them wait for ever."""
+        """Too many wait to start: say so to those who ask, instead of letting them wait for ever.
+
+        A reload is tried again in a moment; whoever asked for it will not ask twice.
+        """
+        self._again = False  # what is started next has the new code
         if self.state is State.RELOADING:
             self._move(Event.LOAD_FAILED)
+            self._timers.later("reload", FLAG_TIME, self.reload)
             return
         self._move(Event.GONE)
         self._flag("busy")
