@@ -327,6 +327,21 @@ def test_crashes_are_not_in_a_row_with_an_orderly_end_between_them(
     play(scene)
 
 
+@pytest.mark.parametrize(("event", "state"), [("loaded", State.SERVING), ("failed", State.FAILED)])
+def test_a_machine_that_cannot_be_looked_at_keeps_no_site_between_two_states(
+    play: Play, monkeypatch: pytest.MonkeyPatch, event: str, state: State
+) -> None:
+    async def scene(stage: Stage) -> None:
+        monkeypatch.setattr(starting, "start", Mock(return_value=stage.worker(7)))
+        stage.services.woken = Mock(side_effect=OSError(24, "Too many open files"))
+        stage.site.ring()
+        with pytest.raises(OSError, match="Too many open files"):
+            stage.site.hear(next(iter(stage.ends)), event, {})
+        assert stage.site.state is state
+
+    play(scene)
+
+
 # ── where it is started from ─────────────────────────────────────────────────────────────────────────────
 
 

@@ -225,11 +225,11 @@ class Site:
     def on_start_failed(self, problem: Problem) -> None:
         """No new worker: the old one goes on serving, or visitors see a page that says so."""
         self.note(problem)
-        self._services.woken(self.tenant)
         self._move(Event.LOAD_FAILED)
         if self.state is State.FAILED:
             self._failure.begin(self.listener)
         self._reload_again()
+        self._services.woken(self.tenant)
 
     def _on_outcome(self, worker: Worker, event: str, message: dict[str, Any]) -> None:
         """What the worker that loads says of how that went."""
@@ -248,9 +248,9 @@ class Site:
     def _on_loaded(self) -> None:
         worker = self._attempt.settle()
         assert worker is not None
-        if self.state is State.STARTING and self.rang:
+        was_woken = self.state is State.STARTING and bool(self.rang)
+        if was_woken:
             self.wakes += 1
-            self._services.woken(self.tenant)
             self.cold_start_ms = round((time.monotonic() - self.rang) * 1000, 1)
             self._services.custody.note(
                 f"site:{self.spec.domain}", {"wakes": self.wakes, "cold_start_ms": self.cold_start_ms}
@@ -261,6 +261,8 @@ class Site:
         self._succeed(worker)
         self._move(Event.LOADED)
         self._reload_again()
+        if was_woken:
+            self._services.woken(self.tenant)
 
     def _on_report(self, worker: Worker, condition: str) -> None:
         """One that an earlier supervisor had ordered says how it is, after it was taken to be starting."""
