@@ -49,7 +49,7 @@ static size_t script_length, packet_length;
 static int given[MOST_DESCRIPTORS], number_given; /* channel, listener, stdout, stderr, doors */
 static int pipes[2][2] = {{-1, -1}, {-1, -1}};     /* of the logs: where it is read, where written */
 static int link_to_serving, rules = -1, table = -1, touch = -1;
-static char loaded[MOST_TOLD];
+static char loaded[MOST_TOLD + 1]; /* its last byte stays 0 */
 static size_t loaded_length;
 static long log_limit, pumped[2];
 static int touched; /* the app's file has changed */
@@ -277,7 +277,7 @@ static int on_beat(const char *text) {
 /* The app is loaded, and with that comes a watch over its file; else Python has to see to it, and 0 is returned. */
 static int on_loaded(void) {
     heard = used = now();
-    ssize_t got = receive_with(link_to_serving, &(struct iovec){loaded, sizeof loaded}, &touch);
+    ssize_t got = receive_with(link_to_serving, &(struct iovec){loaded, MOST_TOLD}, &touch);
     loaded_length = got > 0 ? (size_t)got : 0;
     if (touch < 0) return 0;
     say(given[0], "{\"event\": \"loaded\"}");
