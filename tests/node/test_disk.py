@@ -14,6 +14,7 @@ from tests.node.harness import Node, await_true, running
 SETTINGS = '[tenant_limits]\ndisk = "20m"\nfiles = 300\n'
 FILLER = """
 import os, threading, time
+NAMELESS = []
 def application(environ, start_response):
     answer = b"up"
     if environ["PATH_INFO"] == "/crowd":
@@ -29,6 +30,11 @@ def application(environ, start_response):
             os.sync()
         except OSError as error:
             answer = str(error.errno).encode()
+    if environ["PATH_INFO"] == "/nameless":
+        NAMELESS.append(os.open("/tmp", os.O_TMPFILE | os.O_RDWR))
+        NAMELESS.append(os.open("/home/filler/deleted", os.O_CREAT | os.O_RDWR))
+        os.unlink("/home/filler/deleted")
+        for file in NAMELESS: os.posix_fallocate(file, 0, 12 << 20)
     if environ["PATH_INFO"] == "/hide":
         os.makedirs("/home/filler/hidden/inner")
         for number in range(400): open(f"/home/filler/hidden/inner/{number}", "w").close()
@@ -89,6 +95,14 @@ def test_what_its_owner_has_hidden_from_itself_counts() -> None:
         node.app("filler.test", FILLER, tenant="filler")
         node.get("filler.test", "/hide")
         assert "the limit is [limits] `files` = 300" in _told(node)
+
+
+def test_what_has_no_name_counts_while_it_is_open() -> None:
+    with running(settings=SETTINGS) as node:
+        node.app("filler.test", FILLER, tenant="filler")
+        assert node.get("filler.test", "/nameless").text == "up"
+        assert "the files take 24 MB" in _told(node)
+        await_true(lambda: node.get("filler.test").text == "up", 40, step=0.5)
 
 
 def test_who_has_no_task_left_is_measured() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,7 +27,10 @@ class Node:
 
     def __init__(self, place: Path) -> None:
         self.layout = SimpleNamespace(tenants_data=place, tenant_data=lambda name: place / name)
-        self.confines = SimpleNamespace(awake=lambda: {name: [f"{name}.test"] for name in self.tenants})
+        self.confines = SimpleNamespace(
+            awake=lambda: {name: [f"{name}.test"] for name in self.tenants},
+            processes=lambda *_: [os.getpid()],
+        )
         self.meter = SimpleNamespace(
             note_all=lambda _, problem: self.told.update({problem.code: problem}),
             clear=lambda _, code: self.told.pop(code, None),
@@ -57,13 +61,17 @@ class Node:
 
     async def look_once(self) -> None:
         self.disk.look()
-        await asyncio.sleep(0.01)
+        await self.be_done()
 
     async def wake(self) -> Problem | None:
         """A site's start."""
         found = self.disk.problem(ALICE)
-        await asyncio.sleep(0.01)
+        await self.be_done()
         return found
+
+    async def be_done(self) -> None:
+        while self.disk._measuring:
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture
@@ -115,6 +123,32 @@ def test_what_the_node_can_not_do_is_no_fault_of_the_tenants(node: Node) -> None
     node.look(*[helpers.NoHelper("there is no runtime")] * 5)
     assert (node.halted, node.told, node.disk.problem(ALICE)) == ([], {}, None)
     assert len(node.logged) == 5
+
+
+def test_what_has_no_name_and_is_open_counts(node: Node, tmp_path: Path) -> None:
+    hidden = os.open(tmp_path, os.O_TMPFILE | os.O_RDWR)
+    os.posix_fallocate(hidden, 0, 21 << 20)
+    os.fchown(hidden, ALICE.uid, ALICE.uid)
+    node.look({"space": 1000, "files": 1})
+    used = node.disk.used("alice")
+    assert used is not None
+    assert (used.space > 21 << 20, used.files) == (True, 2)
+    assert ("disk-full" in node.told, node.halted) == (True, [True])
+    os.close(hidden)
+    node.look({"space": 1000, "files": 1})
+    assert (node.told, node.disk.used("alice")) == ({}, Used(1000, 1))
+
+
+def test_who_has_too_much_open_to_be_looked_through_can_not_be_measured(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "_LONGEST_LOOK", 0.0)
+    for _ in range(3):
+        node.look({"space": 1000, "files": 1})
+        node.disk._due.clear()
+        node.disk._earliest.clear()
+    assert "was not looked through" in node.told["disk-unmeasured"].message
+    assert node.halted == [False]
 
 
 class Quota:

@@ -2,7 +2,8 @@
 
 Measuring is done by a helper as the tenant, in its sandbox: at a tenant's wake when the last measure is old, again
 and again while it is awake, after a command of the tenant's, sooner when the disk's free space shrinks, and at once
-when it shrinks quickly. Who can't be measured is held to be beyond the limit: a tenant has ways to see to that.
+when it shrinks quickly. What has no name, but is open in a process of the tenant's, is found by root and added. Who
+can't be measured is held to be beyond the limit: a tenant has ways to see to that.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import time
 from collections.abc import Callable
 
-from innkeeper.kernel import files, quota
+from innkeeper.kernel import files, nameless, quota
 from innkeeper.kernel.quota import Used
 from innkeeper.spec.problem import Problem
 from innkeeper.spec.tenant import TenantSpec
@@ -27,6 +28,7 @@ _SHRUNK = Used(
     64 << 20, 20_000
 )  # free space and inodes lost, and all that is awake is measured; between two glances: at once
 _LONGEST = 120.0  # seconds that a measure may take
+_LONGEST_LOOK = 2.0  # CPU seconds that it may take to look through what a tenant's processes have open
 _FAILURES = 3  # of its measures in a row, and a tenant can't be measured
 _NEARLY = 0.9  # of the limit, and it is told
 _AT_ONCE = 2  # tenants that are measured at a time
@@ -186,16 +188,26 @@ class Disk:
             found = await helpers.ask(
                 tenant, {"do": "measure", "paths": places}, self._services, timeout=_LONGEST
             )
+            held = await self._look_through(tenant)
         except helpers.NoHelper as error:
             self._services.log(f"tenant {tenant.name}: its files were not measured: {error}")
             self._due[tenant.name] = time.monotonic() + _FRESH
-        except helpers.Failed as error:
+        except (helpers.Failed, TimeoutError) as error:
             self._on_failed(tenant, str(error), time.monotonic() - began)
         else:
-            self._on_counted(tenant, Used(found["space"], found["files"]), time.monotonic() - began)
+            used = Used(found["space"] + held.space, found["files"] + held.files)
+            self._on_counted(tenant, used, time.monotonic() - began)
         finally:
             wait = min(_LONGEST_PAUSE, _PAUSE * (time.monotonic() - began))
             asyncio.get_running_loop().call_later(0.0 if self._hurried else wait, self._on_measured, tenant)
+
+    async def _look_through(self, tenant: TenantSpec) -> Used:
+        """What the tenant's processes have of files without a name. Raises TimeoutError."""
+        confines = self._services.confines
+        groups = confines.awake().get(tenant.name, ())
+        pids = [pid for group in groups for pid in confines.processes(tenant.name, group)]
+        device = files.existing(self._services.layout.tenant_data(tenant.name)).stat().st_dev
+        return await asyncio.to_thread(nameless.held, pids, tenant.uid, device, _LONGEST_LOOK)
 
     def _on_counted(self, tenant: TenantSpec, used: Used, took: float) -> None:
         self._failed.pop(tenant.name, None)
