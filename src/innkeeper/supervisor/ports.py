@@ -22,11 +22,11 @@ class Ports:
         self._next: Iterator[int] = itertools.cycle(range(FIRST, LAST + 1))
 
     def take(self, uid: int) -> int:
-        """A port for one worker; 0 when all are taken."""
+        """A port for one worker; 0 when all are taken. Raises OSError when the packet filter can't be told."""
         for port in itertools.islice(self._next, LAST - FIRST + 1):
             if port not in self._taken and _is_free(port):
-                self._taken[port] = uid
                 self._tell(firewall.grant(self._table, uid, port))
+                self._taken[port] = uid
                 return port
         return 0
 
@@ -47,12 +47,19 @@ class Ports:
             self._log(f"the ports of former commands could not be closed: {error}")
 
     def release(self, port: int) -> None:
-        uid = self._taken.pop(port, None)
-        if uid is not None:
+        """Take a port back. One that can't be closed is given to nobody else until the next supervisor settles."""
+        uid = self._taken.get(port)
+        if uid is None:
+            return
+        try:
             self._tell(firewall.revoke(self._table, uid, port))
+        except OSError as error:
+            self._log(f"port {port} of a command that has ended could not be closed: {error}")
+        else:
+            del self._taken[port]
 
     def _tell(self, words: list[str]) -> None:
-        """Have nft do it meanwhile: whoever connects is refused until then, and tries again."""
+        """Have nft do it meanwhile: whoever connects is refused until then, and tries again. Raises OSError."""
         nft = firewall.program()
         if nft is None:
             return
