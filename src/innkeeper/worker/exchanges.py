@@ -201,7 +201,7 @@ class _WebSocket(_Exchange):
 
 
 class _Request(_Exchange):
-    _started = _complete = _streams = _read = _is_too_large = False
+    _started = _complete = _streams = _read = _is_cut_short = _is_too_large = False
     _received = 0
     _rest: Optional[IO[bytes]] = None
 
@@ -224,7 +224,7 @@ class _Request(_Exchange):
         except Exception:  # the app's own fault of any kind
             if self._gone:
                 return
-            if self._is_too_large and not self._started:
+            if self._is_too_large:
                 await self._say(413, answering.TOO_LARGE)
                 return
             traceback.print_exc(file=sys.stderr)
@@ -242,9 +242,8 @@ class _Request(_Exchange):
         if self._read and self._rest is None:
             return await self._receive()  # nothing but the visitor's going is left to hear of
         async with self._reading:
-            if self._rest is not None:
-                return self._take_from_rest(self._rest)
-            message = await self._receive_more()
+            rest = self._rest
+            message = await self._receive_more() if rest is None else self._take_from_rest(rest)
             if self._is_too_large:
                 raise BodyTooLarge
             return message
@@ -291,7 +290,7 @@ class _Request(_Exchange):
             largest = self._all.largest_body
             self._is_too_large = bool(largest) and self._received > largest
         else:
-            self._read = True
+            self._read = self._is_cut_short = True
         return message
 
     async def _hand_over(self, message: Message) -> None:
@@ -334,7 +333,8 @@ class _Request(_Exchange):
         if not more:
             rest.close()
             self._rest = None
-        return {"type": "http.request", "body": body, "more_body": more}
+        # Half a body must not look whole: uvicorn goes on to say that the visitor has gone.
+        return {"type": "http.request", "body": body, "more_body": more or self._is_cut_short}
 
     def end(self) -> None:
         super().end()
