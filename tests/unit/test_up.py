@@ -31,7 +31,7 @@ def test_words_that_nobody_takes_are_lost_and_no_more(monkeypatch: pytest.Monkey
         with pytest.raises(OSError, match="No space"):
             print("anything", file=sys.stderr)
         supervisor.log("supervisor ended")
-        up._announce()
+        up._announce([("127.0.0.1", 80)])
 
 
 @pytest.fixture(autouse=True)
