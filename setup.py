@@ -8,7 +8,7 @@ def compiled(name: str, *sources: str, optional: bool) -> Extension:
     return Extension(
         f"innkeeper.kernel._{name}",
         [f"src/innkeeper/kernel/{source}.c" for source in sources],
-        depends=["src/innkeeper/kernel/mold.h"],
+        depends=["src/innkeeper/kernel/mold.h", "src/innkeeper/kernel/pages.h"],
         extra_compile_args=["-O2", "-Wall", "-Wextra"],
         py_limited_api=True,
         optional=optional,

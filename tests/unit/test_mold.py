@@ -19,7 +19,7 @@ from innkeeper.kernel import mold, sockets
 from innkeeper.kernel.mold import Begun, Mold, Script
 
 ours, theirs = sockets.pair()
-became = mold.become(theirs, False, ())
+became = mold.become(theirs, False, (), b"")
 if isinstance(became, Begun):
     os.write(became.given[2], json.dumps([became.order.decode(), became.serving[0], os.getppid()]).encode())
     os._exit(7)

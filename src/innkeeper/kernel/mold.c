@@ -9,6 +9,7 @@
    two such words, the process's number and why there is none (errno), and its pidfd. */
 
 #include "mold.h"
+#include "pages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +17,6 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -33,6 +33,8 @@
 
 static int requests, own_pids, walled, number_of_filters;
 static struct sock_fprog filters[MOST_FILTERS];
+static const struct stretch *ahead; /* what serving processes are going to write to */
+static size_t number_ahead;
 
 int send_with(int socket, struct iovec *body, const int *descriptors, int count) {
     union {
@@ -113,6 +115,7 @@ static PyObject *begin(int32_t request, int link) {
             prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
             close(link);
             close(ends[0]);
+            copy_stretches(ahead, number_ahead);
             PyOS_AfterFork_Child();
             return PyLong_FromLong(ends[1]);
         }
@@ -144,8 +147,13 @@ static PyObject *serve(PyObject *self, PyObject *arguments) {
     (void)self;
     int asker, channel;
     PyObject *programs;
-    if (!PyArg_ParseTuple(arguments, "iiipO!", &requests, &asker, &channel, &walled, &PyTuple_Type, &programs))
+    const char *foreseen;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(arguments, "iiipO!y#", &requests, &asker, &channel, &walled, &PyTuple_Type, &programs,
+                          &foreseen, &length))
         return NULL;
+    ahead = (const struct stretch *)foreseen;
+    number_ahead = (size_t)length / sizeof *ahead;
     if (PyTuple_Size(programs) > MOST_FILTERS) {
         PyErr_SetString(PyExc_ValueError, "too many filters");
         return NULL;
@@ -183,8 +191,8 @@ static PyObject *serve(PyObject *self, PyObject *arguments) {
 static PyMethodDef methods[] = {
     {"serve", serve, METH_VARARGS,
      "Become the mold: fork on request until nobody is left to ask. Takes the link where requests come, its other\n"
-     "end, a descriptor to close, whether each forked process is to have namespaces of its own, and the seccomp\n"
-     "programs of first processes.\n\n"
+     "end, a descriptor to close, whether each forked process is to have namespaces of its own, the seccomp programs\n"
+     "of first processes, and what a serving process copies before all else (`_pages.stretches`).\n\n"
      "Returns None in a process that goes on as the caller did; a link to the first process in each serving process;\n"
      "in a first process, when it needs Python, what `innkeeper.kernel.mold.Begun` describes. Raises OSError."},
     {NULL, NULL, 0, NULL},

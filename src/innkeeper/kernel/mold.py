@@ -94,15 +94,18 @@ def send_order(link: socket.socket, script: Script, order: bytes, descriptors: I
     socket.send_fds(link, [_LENGTH.pack(len(steps)), steps, order], list(descriptors))
 
 
-def become(channel: socket.socket, walled: bool, filters: Tuple[bytes, ...]) -> Union[Mold, int, Begun]:
+def become(
+    channel: socket.socket, walled: bool, filters: Tuple[bytes, ...], ahead: bytes
+) -> Union[Mold, int, Begun]:
     """Have this process be the mold, which ends with whoever asks it; it gives up its own end of `channel`.
 
     Returns a `Mold` in a process that goes on in its place, in a serving process the link to its first process, and
-    in a first process what has come so far. `filters`: of the system calls of first processes.
+    in a first process what has come so far. `filters`: of the system calls of first processes. `ahead`: what a
+    serving process copies before it enters Python, see `sharing.stretches`.
     """
     # No object, which would close them in the end: what is forked has these numbers for others.
     ours, theirs = (end.detach() for end in sockets.pair())
-    told: Any = _mold.serve(theirs, ours, channel.fileno(), walled, filters)
+    told: Any = _mold.serve(theirs, ours, channel.fileno(), walled, filters, ahead)
     if told is None:
         return Mold(socket.socket(fileno=ours))
     return told if isinstance(told, int) else Begun(*told)

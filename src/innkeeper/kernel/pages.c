@@ -13,19 +13,16 @@
 #define Py_LIMITED_API 0x03090000
 #include <Python.h>
 #include <fcntl.h>
-#include <stdint.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
+
+#include "pages.h"
 
 #define MOST_REGIONS 128
 #define ENTRIES 512 /* of the table of pages, read at a time */
 #define PRESENT (1ULL << 63)
 #define SWAPPED (1ULL << 62)
 #define OF_FILE (1ULL << 61)
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
-#endif
 
 static struct region {
     char *start;
@@ -180,27 +177,36 @@ static PyObject *touched(PyObject *self, PyObject *arguments) {
     return found;
 }
 
-static PyObject *copy_ahead(PyObject *self, PyObject *wanted) {
+static PyObject *stretches(PyObject *self, PyObject *wanted) {
     (void)self;
     const char *marks = PyBytes_AsString(wanted);
-    size_t total = 0, copied = 0;
+    size_t total = 0, number_found = 0;
     if (!marks) return NULL;
     for (int number = 0; number < count; number++) total += regions[number].length / page;
     if ((size_t)PyBytes_Size(wanted) != total) {
         PyErr_SetString(PyExc_ValueError, "this is not of the same snapshot");
         return NULL;
     }
+    struct stretch *found = PyMem_Malloc((total + 1) * sizeof *found);
+    if (!found) return PyErr_NoMemory();
     for (int number = 0; number < count; number++) {
         size_t pages = regions[number].length / page;
         for (size_t first = 0, end; first < pages; first = end) {
             for (end = first + 1; end < pages && marks[end] == marks[first]; end++) continue;
-            if (marks[first] &&
-                madvise(regions[number].start + first * page, (end - first) * page, MADV_POPULATE_WRITE) == 0)
-                copied += (end - first) * page;
+            if (marks[first])
+                found[number_found++] = (struct stretch){(uintptr_t)regions[number].start + first * page, (end - first) * page};
         }
         marks += pages;
     }
-    return PyLong_FromSize_t(copied);
+    PyObject *told = PyBytes_FromStringAndSize((char *)found, (Py_ssize_t)(number_found * sizeof *found));
+    PyMem_Free(found);
+    return told;
+}
+
+static PyObject *copy_ahead(PyObject *self, PyObject *wanted) {
+    (void)self;
+    const void *found = PyBytes_AsString(wanted);
+    return found ? PyLong_FromSize_t(copy_stretches(found, (size_t)PyBytes_Size(wanted) / sizeof(struct stretch))) : NULL;
 }
 
 static PyMethodDef methods[] = {
@@ -213,8 +219,8 @@ static PyMethodDef methods[] = {
      "Drop the copies that are as they were at the snapshot; bytes. Takes the descriptor of /proc/self/pagemap, and\n"
      "a process in which no other thread runs."},
     {"touched", touched, METH_VARARGS, "A byte for each page of the snapshot: 1 where this process has a copy."},
-    {"copy_ahead", copy_ahead, METH_O,
-     "Make copies of the pages that `touched` has told of, before they are written to; bytes."},
+    {"stretches", stretches, METH_O, "Where the pages lie that `touched` has told of, for `copy_ahead` and the mold."},
+    {"copy_ahead", copy_ahead, METH_O, "Make copies of pages, as `stretches` tells them; bytes."},
     {NULL, NULL, 0, NULL},
 };
 

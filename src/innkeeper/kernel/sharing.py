@@ -47,16 +47,21 @@ def give_back(table: int) -> int:
 
 
 def touched(table: int) -> bytes:
-    """Which pages of the snapshot this process has copies of; see `copy_ahead`."""
+    """Which pages of the snapshot this process has copies of; see `stretches`."""
     return bytes(_pages.touched(table)) if table >= 0 else b""
 
 
-def copy_ahead(pages: bytes) -> int:
-    """Copy pages that are going to be written to, as `touched` told in another process; bytes.
+def stretches(pages: bytes) -> bytes:
+    """Where the pages lie that `touched` told of, in another process; for `copy_ahead` and `mold.become`."""
+    return bytes(_pages.stretches(pages)) if pages else b""
+
+
+def copy_ahead(places: bytes) -> int:
+    """Copy pages that are going to be written to; bytes.
 
     All at once, which is cheaper than one after the other when each is written to. Needs Linux 5.14.
     """
-    return int(_pages.copy_ahead(pages)) if pages else 0
+    return int(_pages.copy_ahead(places)) if places else 0
 
 
 def _regions() -> List[Tuple[int, int, bool]]:

@@ -61,7 +61,6 @@ def wait_to_serve(link: socket.socket, places: Places, foresight: Foresight) -> 
     """Be the serving process of a spare: prepare all that can be prepared, then wait for the order."""
     try:
         fence.close()
-        sharing.copy_ahead(foresight.serving)
         wait = _QUIET
         for part in foresight.rest:
             if not _is_quiet(link, wait):

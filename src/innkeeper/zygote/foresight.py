@@ -28,9 +28,9 @@ _PART = 300  # pages
 
 
 class Foresight(NamedTuple):
-    """Pages as `sharing.copy_ahead` takes them; b"" for none."""
+    """Pages as `sharing.stretches` tells them; b"" for none."""
 
-    serving: bytes = b""  # whatever it serves
+    serving: bytes = b""  # whatever it serves: copied before Python is entered
     rest: Tuple[bytes, ...] = ()  # for any of the frameworks, in parts that are copied in a millisecond or so
 
 
@@ -38,7 +38,9 @@ def learn(places: Places) -> Foresight:
     """Find out; call it when there is a snapshot."""
     serving = _try(partial(_serve, rehearsal.play_least), places)
     everything = _try(partial(_serve, rehearsal.play), places)
-    return Foresight(serving, tuple(_parts(serving, everything)))
+    return Foresight(
+        sharing.stretches(serving), tuple(sharing.stretches(part) for part in _parts(serving, everything))
+    )
 
 
 def _parts(done: bytes, wanted: bytes) -> Iterator[bytes]:

@@ -132,7 +132,7 @@ def serve(settings: Dict[str, Any]) -> None:
     except OSError as error:
         print(f"memory is shared less well than it could be: {error}", file=sys.stderr)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in what is forked
-    became = mold.become(channel, settings["walled"], fence.filters())
+    became = mold.become(channel, settings["walled"], fence.filters(), foreseen.serving)
     if isinstance(became, Begun):
         ahead.be_first(became, places)
     if isinstance(became, int):
