@@ -275,6 +275,70 @@ def test_a_broken_tenant_file_takes_no_site_off_also_when_another_supervisor_rea
     assert "alice.toml" in node.cli("status").stdout
 
 
+SAYS = """
+import os
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [os.environ.get("SAYS", "old").encode()]
+"""
+SAYS_ASGI = """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"new"})
+"""
+
+
+def test_what_is_changed_while_no_supervisor_is_there_takes_effect(own_node: Node) -> None:
+    node = own_node
+    node.tenant("bob")
+    node.put("bob", "/var/www/tenant_test.py", SAYS.replace("old", "new"))
+    changed = ("code", "env", "kind", "tenant")
+    for name in (*changed, "same"):
+        node.app(f"{name}.test", SAYS)
+        assert node.get(f"{name}.test").text == "old"
+    told, worker = node.status(), node.show("same.test")["pid"]
+    os.kill(told["keeper_pid"], signal.SIGSTOP)  # or it would start the next one
+    os.kill(told["supervisor_pid"], signal.SIGKILL)
+    try:
+        node.touch("code.test", SAYS.replace("old", "new"))
+        node.site("env.test", 'tenant = "alice"\n[app]\nwsgi = "/var/www/env_test.py"\n[env]\nSAYS = "new"\n')
+        node.put("alice", "/var/www/kind.py", SAYS_ASGI)
+        node.site("kind.test", 'tenant = "alice"\n[app]\nasgi = "/var/www/kind.py"\n')
+        node.site("tenant.test", 'tenant = "bob"\n[app]\nwsgi = "/var/www/tenant_test.py"\n')
+        time.sleep(0.5)  # for the worker to tell of its code
+    finally:
+        os.kill(told["keeper_pid"], signal.SIGCONT)
+    await_true(lambda: node.status()["supervisor_pid"] != told["supervisor_pid"], 15)
+    for name in changed:
+        await_true(lambda name=name: node.get(f"{name}.test", timeout=5).text == "new", 5)
+    assert node.get("same.test").text == "old"
+    assert node.show("same.test")["pid"] == worker
+
+
+def test_a_site_that_is_given_to_another_tenant_loses_no_visitor(node: Node) -> None:
+    node.tenant("bob")
+    node.put("bob", "/var/www/given_test.py", PLAIN.replace("{answer}", "next"))
+    node.app("given.test", answer="former")
+    with Load(node, "given.test", threads=4) as load:
+        node.site("given.test", 'tenant = "bob"\n[app]\nwsgi = "/var/www/given_test.py"\n')
+        await_true(lambda: node.get("given.test").text == "next", 10)
+    assert not load.failures
+    assert node.get("given.test").text == "next"
+
+
+def test_a_former_tenants_app_does_not_stand_in_for_one_that_does_not_load(node: Node) -> None:
+    node.tenant("bob")
+    node.put("bob", "/var/www/taken_test.py", "raise ValueError('not yet')\n")
+    node.app("taken.test", answer="former")
+    assert node.get("taken.test").text == "former"
+    node.site("taken.test", 'tenant = "bob"\n[app]\nwsgi = "/var/www/taken_test.py"\n')
+    await_true(lambda: node.get("taken.test").status == 500, 10)
+    assert all("former" not in node.get("taken.test").text for _ in range(10))
+    (problem,) = node.show("taken.test")["problems"]
+    assert "not yet" in problem["message"]
+
+
 def _with_alias(name: str, alias: str = "shared.test") -> str:
     return f'tenant = "alice"\naliases = ["{alias}"]\n[app]\nwsgi = "/var/www/{name}_test.py"\n'
 
