@@ -326,7 +326,7 @@ def test_a_byte_order_mark_is_no_fault(node: Node) -> None:
 
 def test_commands_name_the_file_that_status_names(node: Node) -> None:
     node.tenant("alice")
-    node.site("named.test", 'tenant = "alice"\naliases = ["other.test"]\n')
+    node.site("named.test", 'tenant = "alice"\naliases = ["another.name.test"]\n')
     sites = node.layout.sites
     link, capital = sites / "dangling.test.toml", sites / "Capital.test.toml"
     try:
@@ -338,7 +338,7 @@ def test_commands_name_the_file_that_status_names(node: Node) -> None:
         for word in ("show", "reload", "disable"):
             assert "Capital.test.toml" in refused(node.cli("site", word, "Capital.test", check=False)), word
             assert "Name the site: named.test" in refused(
-                node.cli("site", word, "other.test", check=False)
+                node.cli("site", word, "another.name.test", check=False)
             ), word
     finally:
         link.unlink()
