@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -25,6 +25,7 @@ from innkeeper.supervisor.services import Services
 from innkeeper.supervisor.states import State
 from innkeeper.supervisor.wakeups import Wakeups
 from innkeeper.supervisor.worker import Worker
+from tests.unit.scenes import play_on
 
 
 def site(app: str, tenant: str = "alice") -> SiteSpec:
@@ -81,17 +82,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(logs, "prepare", lambda *_, **__: None)
 
-    def run(scene: Callable[[Stage], Awaitable[None]]) -> None:
-        async def staged() -> None:
-            stage = Stage()
-            try:
-                await scene(stage)
-            finally:
-                stage.end()
-
-        asyncio.run(staged())
-
-    return run
+    return partial(play_on, Stage)
 
 
 @pytest.mark.parametrize("tenant", ["alice", "bob"])

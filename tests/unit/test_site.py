@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -27,6 +28,7 @@ from innkeeper.supervisor.site import Site
 from innkeeper.supervisor.states import State
 from innkeeper.supervisor.wakeups import Wakeups
 from innkeeper.supervisor.worker import Worker
+from tests.unit.scenes import play_on
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -113,17 +115,7 @@ Play = Callable[[Callable[[Stage], Awaitable[None]]], None]
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     monkeypatch.chdir(tmp_path)
 
-    def run(scene: Callable[[Stage], Awaitable[None]]) -> None:
-        async def staged() -> None:
-            stage = Stage()
-            try:
-                await scene(stage)
-            finally:
-                stage.end()
-
-        asyncio.run(staged())
-
-    return run
+    return partial(play_on, Stage)
 
 
 READY: dict[str, Any] = {"ready": True, "draining": False, "failed": False}

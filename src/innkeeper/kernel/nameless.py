@@ -33,11 +33,8 @@ def held(pids: Iterable[int], uid: int, device: int, seconds: float) -> Used:
             )
         with contextlib.suppress(OSError):  # closed meanwhile
             state = os.stat(link)
-            if stat.S_ISREG(state.st_mode) and (state.st_nlink, state.st_uid, state.st_dev) == (
-                0,
-                uid,
-                device,
-            ):
+            is_theirs = (state.st_uid, state.st_dev) == (uid, device)
+            if is_theirs and state.st_nlink == 0 and stat.S_ISREG(state.st_mode):
                 found[state.st_ino] = state.st_blocks * 512
     return Used(sum(found.values()), len(found))
 

@@ -194,7 +194,8 @@ static PyObject *stretches(PyObject *self, PyObject *wanted) {
         for (size_t first = 0, end; first < pages; first = end) {
             for (end = first + 1; end < pages && marks[end] == marks[first]; end++) continue;
             if (marks[first])
-                found[number_found++] = (struct stretch){(uintptr_t)regions[number].start + first * page, (end - first) * page};
+                found[number_found++] = (struct stretch){(uintptr_t)regions[number].start + first * page,
+                                                         (end - first) * page};
         }
         marks += pages;
     }
@@ -206,7 +207,8 @@ static PyObject *stretches(PyObject *self, PyObject *wanted) {
 static PyObject *copy_ahead(PyObject *self, PyObject *wanted) {
     (void)self;
     const void *found = PyBytes_AsString(wanted);
-    return found ? PyLong_FromSize_t(copy_stretches(found, (size_t)PyBytes_Size(wanted) / sizeof(struct stretch))) : NULL;
+    if (!found) return NULL;
+    return PyLong_FromSize_t(copy_stretches(found, (size_t)PyBytes_Size(wanted) / sizeof(struct stretch)));
 }
 
 static PyMethodDef methods[] = {
